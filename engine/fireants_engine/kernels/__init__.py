@@ -1,0 +1,5 @@
+"""Local operations on tensors, one frozen table per backend; see `table`."""
+
+from fireants_engine.kernels.table import BACKENDS, REFERENCE, KernelTable, describe, select
+
+__all__ = ["BACKENDS", "REFERENCE", "KernelTable", "describe", "select"]

@@ -1,0 +1,157 @@
+"""The truth: every kernel in plain torch, readable, on any device.
+
+Frames: coordinates and displacements are in *voxels*, channel order = array axis order (z, y, x).
+Shapes: images (B, C, *spatial), displacements (B, d, *spatial); 2D and 3D alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _grid_sample(image: Tensor, normalised: Tensor, nearest: bool, border: bool) -> Tensor:
+    """torch's sampler on (B, d, *out) coordinates that are already normalised, x first."""
+    mode = "nearest" if nearest else "bilinear"
+    padding = "border" if border else "zeros"
+    batch, dim, *out = normalised.shape
+    # The CPU sampler parallelises over the batch only: slabs of one volume become a batch.
+    slabs = 4 if batch == 1 and image.device.type == "cpu" and out[0] % 4 == 0 else 1
+    if slabs > 1:
+        image = image.expand(slabs, *image.shape[1:])
+        grid = normalised.reshape(dim, slabs, out[0] // slabs, *out[1:]).movedim(0, -1)
+    else:
+        image = image.expand(batch, *image.shape[1:])
+        grid = normalised.movedim(1, -1)
+    sampled = F.grid_sample(image, grid, mode=mode, padding_mode=padding, align_corners=False)
+    if slabs > 1:
+        sampled = sampled.transpose(0, 1).reshape(1, sampled.shape[1], *out)
+    return sampled
+
+
+def _normaliser(shape: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and offset taking voxel coordinate c of axis size N to (2c + 1)/N - 1."""
+    sizes = torch.tensor(list(shape), device=like.device, dtype=like.dtype)
+    return 2.0 / sizes, 1.0 / sizes - 1.0
+
+
+def sample(image: Tensor, coords: Tensor, *, nearest: bool = False, border: bool = False) -> Tensor:
+    """`image` at voxel `coords`: (B, C, *in), (B, d, *out) -> (B, C, *out).
+
+    Linear (or nearest) interpolation; outside the image 0, or the border value if `border`.
+    Differentiable in both arguments.
+    """
+    scale, offset = _normaliser(image.shape[2:], coords)
+    view = (1, -1) + (1,) * (coords.ndim - 2)
+    normalised = (coords * scale.view(view) + offset.view(view)).flip(1)
+    return _grid_sample(image, normalised, nearest, border)
+
+
+def warp(
+    image: Tensor,
+    matrix: Tensor,
+    shape: Sequence[int],
+    u: Tensor | None = None,
+    *,
+    nearest: bool = False,
+    border: bool = False,
+) -> Tensor:
+    """Composite sampler `I(A (x + u(x)) + t)` for every voxel x of a grid of `shape`.
+
+    image: (B, C, *in); matrix: (d, d+1), voxels of the output grid -> voxels of `image`;
+    u: (1, d, *shape) voxels or None. Returns (B, C, *shape). Differentiable in image, matrix
+    and u. Thesis 5.2, Algorithm 1 (this form materialises the coordinates).
+    """
+    dim = len(shape)
+    scale, offset = _normaliser(image.shape[2:], matrix)
+    linear = (matrix[:, :dim] * scale[:, None]).flip(0)
+    shift = (matrix[:, dim] * scale + offset).flip(0)
+    spread = (-1, *(1,) * dim)
+    coords = shift.view(spread) if u is None else (linear @ u.reshape(dim, -1)).view(dim, *shape)
+    for k, size in enumerate(shape):
+        place = [dim, *[1] * dim]
+        place[k + 1] = size
+        axis = torch.arange(size, device=image.device, dtype=matrix.dtype)
+        line = linear[:, k, None] * axis
+        if u is None:
+            coords = coords + line.view(place)
+        else:
+            coords = coords.add_((line + shift[:, None] if k == 0 else line).view(place))
+    return _grid_sample(image, coords[None], nearest, border)
+
+
+def compose(v: Tensor, u: Tensor) -> Tensor:
+    """Displacement of `(id + u) o (id + v)`: `v + u(x + v(x))`; (1, d, *spatial) voxels.
+
+    Outside the grid `u` continues with its border value. Thesis 3.4 (retraction update).
+    """
+    shape = u.shape[2:]
+    dim = len(shape)
+    eye = torch.eye(dim, dim + 1, device=u.device, dtype=u.dtype)
+    return warp(u, eye, shape, v, border=True).add_(v)
+
+
+def gaussian_taps(sigma: float) -> list[float]:
+    """Normalised Gaussian weights for offsets -r..r, r = ceil(3 sigma) (at least 1)."""
+    radius = max(1, math.ceil(3 * sigma - 1e-9))
+    weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(-radius, radius + 1)]
+    total = sum(weights)
+    return [w / total for w in weights]
+
+
+def smooth(field: Tensor, sigma_vox: Sequence[float]) -> Tensor:
+    """Separable Gaussian with `sigma_vox` per array axis, renormalised at the border.
+
+    field: (B, C, *spatial). A sigma below 0.05 voxel or an axis of one sample is left alone.
+    """
+    out = field.reshape(-1, 1, *field.shape[2:])
+    dim = field.ndim - 2
+    conv = F.conv3d if dim == 3 else F.conv2d
+    for axis, sigma in enumerate(sigma_vox):
+        size = out.shape[axis + 2]
+        if sigma < 0.05 or size == 1:
+            continue
+        taps = gaussian_taps(sigma)
+        centre = len(taps) // 2
+        radius = min(centre, size - 1)
+        kernel = torch.tensor(
+            taps[centre - radius : centre + radius + 1], device=out.device, dtype=out.dtype
+        )
+        shape = [1] * (dim + 2)
+        shape[axis + 2] = -1
+        padding = [0] * dim
+        padding[axis] = radius
+        out = conv(out, kernel.view(shape), padding=padding)
+        # what the zero padding left out, as a factor per position along this axis
+        ones = torch.ones(1, 1, size, device=out.device, dtype=out.dtype)
+        kept = F.conv1d(ones, kernel.view(1, 1, -1), padding=radius).view(shape)
+        out = out.div_(kept)
+    return out.view(field.shape)
+
+
+def box_sum(field: Tensor, radius: int) -> Tensor:
+    """Sum over the (2 radius + 1)^d window, zeros outside; by shifted in-place additions."""
+    for axis in range(2, field.ndim):
+        size = field.shape[axis]
+        out = field.clone()
+        for k in range(1, min(radius, size - 1) + 1):
+            out.narrow(axis, k, size - k).add_(field.narrow(axis, 0, size - k))
+            out.narrow(axis, 0, size - k).add_(field.narrow(axis, k, size - k))
+        field = out
+    return field
+
+
+def box_count(shape: Sequence[int], radius: int, like: Tensor) -> Tensor:
+    """Number of samples in each window, (1, 1, *shape): what `box_sum(ones)` would give."""
+    count = torch.ones([1] * (len(shape) + 2), device=like.device, dtype=like.dtype)
+    for axis, size in enumerate(shape):
+        i = torch.arange(size, device=like.device)
+        n = (i + radius).clamp(max=size - 1) - (i - radius).clamp(min=0) + 1
+        place = [1] * (len(shape) + 2)
+        place[axis + 2] = -1
+        count = count * n.to(like.dtype).view(place)
+    return count
