@@ -1,0 +1,7 @@
+"""What a stage optimises."""
+
+from fireants_engine.deformations.base import Deformation, Pair, Views
+from fireants_engine.deformations.compositive import Compositive
+from fireants_engine.deformations.linear import AffineMap, Rigid
+
+__all__ = ["AffineMap", "Compositive", "Deformation", "Pair", "Rigid", "Views"]

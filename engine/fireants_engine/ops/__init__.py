@@ -1,0 +1,13 @@
+"""Operations on whole images and fields."""
+
+from fireants_engine.ops.jacobian import count_folds, jacobian_determinant, strict_fold_mask
+from fireants_engine.ops.resample import as_label_values, warp_image, warp_labels
+
+__all__ = [
+    "as_label_values",
+    "count_folds",
+    "jacobian_determinant",
+    "strict_fold_mask",
+    "warp_image",
+    "warp_labels",
+]

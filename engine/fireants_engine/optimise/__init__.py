@@ -1,0 +1,7 @@
+"""How a gradient becomes a direction, how far to go, when to stop."""
+
+from fireants_engine.optimise.adam import Adam, Descent
+from fireants_engine.optimise.bound import bounded_step
+from fireants_engine.optimise.convergence import Stop
+
+__all__ = ["Adam", "Descent", "Stop", "bounded_step"]

@@ -1,0 +1,75 @@
+"""Descents: how a gradient becomes a direction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Descent(ABC):
+    """Turns gradients into directions (to be *added*); `step` scales the step bound.
+
+    `decay`: the step falls linearly to this fraction of itself over a level.
+    """
+
+    step: float
+    decay: float
+
+    @abstractmethod
+    def init(self, variable: Tensor) -> Any:
+        """Fresh state for a variable of this shape."""
+
+    @abstractmethod
+    def direction(self, grad: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The descent direction and the next state."""
+
+    @abstractmethod
+    def transfer(self, state: Any, resample: Callable[[Tensor, int], Tensor]) -> Any:
+        """The state on the next level; `resample(buffer, degree in the gradient)`."""
+
+    def step_at(self, i: int, max_steps: int) -> float:
+        """Step of iteration i of max_steps."""
+        return self.step * (1 - (1 - self.decay) * i / max(1, max_steps - 1))
+
+
+@dataclass
+class AdamState:
+    first: Tensor
+    second: Tensor
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Adam(Descent):
+    """Adam (Kingma and Ba 2015) in the tangent space at the identity (thesis 3.4).
+
+    m <- b1 m + (1-b1) g,  v <- b2 v + (1-b2) g^2,  direction = -m^ / (sqrt(v^) + e),
+    e = eps_rel * rms(sqrt(v^)): relative, so that the trajectory does not depend on the unit of
+    the loss and voxels without signal stay where they are.
+    """
+
+    step: float = 0.5
+    decay: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.99
+    eps_rel: float = 1e-3
+
+    def init(self, variable: Tensor) -> AdamState:
+        return AdamState(torch.zeros_like(variable), torch.zeros_like(variable))
+
+    def direction(self, grad: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
+        count = state.count + 1
+        first = state.first.lerp_(grad, 1 - self.beta1)
+        second = state.second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
+        unbias1, unbias2 = 1 - self.beta1**count, 1 - self.beta2**count
+        root = (second / unbias2).sqrt_()
+        floor = (second.mean() / unbias2).sqrt() * self.eps_rel + torch.finfo(grad.dtype).tiny
+        return (first / root.add_(floor)).mul_(-1 / unbias1), AdamState(first, second, count)
+
+    def transfer(self, state: AdamState, resample: Callable[[Tensor, int], Tensor]) -> AdamState:
+        return AdamState(resample(state.first, 1), resample(state.second, 2), state.count)

@@ -1,0 +1,17 @@
+"""The step bound: how far one update may move a voxel."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def bounded_step(direction: Tensor, step: float) -> Tensor:
+    """`step * 0.5 / max(1, max|direction|) * direction`, in voxels per axis.
+
+    direction: (1, d, *spatial), natural unit 1 (as Adam's). No component exceeds half a voxel
+    times `step`, so by Eq. B.1 (thesis B.2) the Lipschitz constant of the step along each axis
+    is at most `step`, and `id + v` is a diffeomorphism for step < 1. The maximum stays on the
+    device: no synchronisation.
+    """
+    limit = direction.abs().amax().clamp(min=1.0)
+    return direction * (0.5 * step / limit)

@@ -1,0 +1,53 @@
+"""Displacement fields on a grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fireants_engine.geometry import Grid, apply_matrix
+from fireants_engine.kernels import REFERENCE
+from fireants_engine.transforms.base import Transform
+from fireants_engine.transforms.invert import invert
+
+
+class Displacement(Transform):
+    """`T(p) = p + d(p)`, d linear between the samples of `grid`, zero outside it (as in ITK).
+
+    u: (1, d, *grid.shape) float tensor in *voxels* of `grid`, channel order = array axes.
+    The half voxel around the outermost samples belongs to the grid and takes their value.
+    """
+
+    def __init__(self, u: Tensor, grid: Grid) -> None:
+        if tuple(u.shape) != (1, grid.dim, *grid.shape):
+            raise ValueError(f"u of shape {tuple(u.shape)} does not fit a grid of {grid.shape}")
+        self.u = u.detach()
+        self.grid = grid
+        self.dim = grid.dim
+
+    @classmethod
+    def from_mm(cls, field_mm: np.ndarray, grid: Grid) -> Displacement:
+        """From an array (*grid.shape, d) of displacements in mm, x, y(, z) order."""
+        linear = grid.matrix("mm", "voxel")[:-1, :-1]
+        u = np.moveaxis(np.asarray(field_mm, dtype=np.float64) @ linear.T, -1, 0)[None]
+        return cls(torch.from_numpy(np.ascontiguousarray(u, dtype=np.float32)), grid)
+
+    def field_mm(self) -> np.ndarray:
+        """Displacements (*grid.shape, d) in mm, x, y(, z) order, float32."""
+        linear = self.grid.matrix("voxel", "mm")[:-1, :-1].astype(np.float32)
+        return np.moveaxis(self.u[0].float().cpu().numpy(), 0, -1) @ linear.T
+
+    def __call__(self, points_mm: np.ndarray) -> np.ndarray:
+        voxels = apply_matrix(self.grid.matrix("mm", "voxel"), points_mm)
+        shape = np.asarray(self.grid.shape)
+        inside = np.all((voxels >= -0.5 - 1e-6) & (voxels <= shape - 0.5 + 1e-6), axis=1)
+        coords = torch.from_numpy(voxels.T).to(self.u.device, self.u.dtype)
+        coords = coords.reshape(1, self.dim, -1, *(1,) * (self.dim - 1))
+        moved = REFERENCE.sample(self.u, coords, border=True)[0].reshape(self.dim, -1)
+        step = moved.double().cpu().numpy().T * inside[:, None]
+        return points_mm + step @ self.grid.matrix("voxel", "mm")[:-1, :-1].T
+
+    def inverse(self) -> Displacement:
+        """The inverse field on the same grid; see `transforms.invert.invert`."""
+        return Displacement(invert(self.u), self.grid)
