@@ -1,0 +1,46 @@
+"""Pyramid, stage, plan, events: the one loop lives in `stage`."""
+
+from fireants_engine.pipeline.control import Control, PreviewRequest
+from fireants_engine.pipeline.events import (
+    Event,
+    Iteration,
+    LevelFinished,
+    LevelStarted,
+    Outcome,
+    Preview,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    Warning,
+)
+from fireants_engine.pipeline.initialise import Centre, InitialAlignment, Moments
+from fireants_engine.pipeline.pyramid import Level, Pyramid
+from fireants_engine.pipeline.run import Plan, RunOutput, run_plan
+from fireants_engine.pipeline.stage import Stage, StageResult
+
+__all__ = [
+    "Centre",
+    "Control",
+    "Event",
+    "InitialAlignment",
+    "Iteration",
+    "Level",
+    "LevelFinished",
+    "LevelStarted",
+    "Moments",
+    "Outcome",
+    "Plan",
+    "Preview",
+    "PreviewRequest",
+    "Pyramid",
+    "RunFinished",
+    "RunOutput",
+    "RunStarted",
+    "Stage",
+    "StageFinished",
+    "StageResult",
+    "StageStarted",
+    "Warning",
+    "run_plan",
+]

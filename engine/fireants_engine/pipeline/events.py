@@ -1,0 +1,135 @@
+"""Events: what a run tells whoever pulls it. Frozen; CPU data only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+
+class Outcome(Enum):
+    """How a stage or run ended, with the sentence shown to people."""
+
+    CONVERGED = "Converged: further steps no longer improved the match."
+    MAX_STEPS = "Finished: all planned steps were taken."
+    STOPPED = "Stopped on request; the best state so far was kept."
+    DIVERGED = "The loss became invalid; the last good state was kept."
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base; `seconds` since the run started, `fraction` of the planned work done."""
+
+    seconds: float = 0.0
+    fraction: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """plan: stages and levels as resolved for these images (`Plan.to_dict`)."""
+
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    kernels: str = "reference"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class StageStarted(Event):
+    stage: str = ""
+    index: int = 0
+    stages: int = 0
+
+
+@dataclass(frozen=True)
+class LevelStarted(Event):
+    stage: str = ""
+    level: int = 0
+    levels: int = 0
+    shape: tuple[int, ...] = ()
+    max_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Iteration(Event):
+    """Progress every few steps; `losses` are those of the steps since the last such event."""
+
+    stage: str = ""
+    level: int = 0
+    step: int = 0
+    max_steps: int = 0
+    loss: float = float("nan")
+    losses: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preview(Event):
+    """Moving image through the present transform: key -> float32 array on the fixed grid.
+
+    A key is (array axis, index) for one plane, or None for the whole (possibly coarse) volume.
+    """
+
+    stage: str = ""
+    frames: Mapping[Any, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Warning(Event):
+    """Something worth a sentence that does not stop the run."""
+
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class LevelFinished(Event):
+    """reason: why the level ended; folds: strict count on the level's grid (None: cannot fold)."""
+
+    stage: str = ""
+    level: int = 0
+    steps: int = 0
+    loss: float = float("nan")
+    reason: str = ""
+    folds: int | None = None
+    fold_fraction: float | None = None
+
+
+@dataclass(frozen=True)
+class StageFinished(Event):
+    stage: str = ""
+    outcome: Outcome = Outcome.MAX_STEPS
+    loss: float = float("nan")
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """result: the Result (recipe layer) or RunOutput (pipeline) of the run."""
+
+    outcome: Outcome = Outcome.MAX_STEPS
+    result: Any = None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(v) for v in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """The event as plain JSON values; pictures and results are left out."""
+    skip = {"result", "frames"}
+    body = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name not in skip}
+    return {"event": type(event).__name__, **body}

@@ -1,0 +1,67 @@
+"""Pyramid: levels of a stage, shrunk towards isotropic voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fireants_engine.geometry import Grid
+from fireants_engine.kernels import REFERENCE
+
+
+@dataclass(frozen=True)
+class Level:
+    """shrink: voxel size relative to the finest spacing (fractions allowed, >= 1)."""
+
+    shrink: float
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """Coarse to fine. No axis is shrunk below `min_size` samples (or its own size)."""
+
+    levels: tuple[Level, ...]
+    min_size: int = 16
+
+
+def level_grid(grid: Grid, shrink: float, min_size: int, finest_mm: float | None = None) -> Grid:
+    """`grid` with voxels of `shrink * finest_mm`, per axis at least its own spacing.
+
+    finest_mm: default the grid's finest spacing. Axes that are already coarser keep their
+    samples, so levels tend to isotropy (LESSONS 4). The field of view stays exactly the same.
+    """
+    finest = min(grid.spacing_mm) if finest_mm is None else finest_mm
+    size = []
+    for n, spacing in zip(grid.size, grid.spacing_mm, strict=True):
+        target = max(spacing, shrink * finest)
+        size.append(min(n, max(round(n * spacing / target), min(n, min_size))))
+    return grid.resized(size)
+
+
+def shrink_image(data: Tensor, target: Grid) -> Tensor:
+    """Anti-aliased linear resampling of (1, C, *spatial) to `target` (same field of view).
+
+    Gaussian of sigma 0.5 sqrt(f^2 - 1) old voxels before sampling, f the shrink per axis.
+    """
+    shape = tuple(data.shape[2:])
+    if shape == target.shape:
+        return data
+    factor = np.asarray(shape) / np.asarray(target.shape)
+    sigma = [0.5 * float(np.sqrt(max(f * f - 1, 0))) for f in factor]
+    mode = "trilinear" if target.dim == 3 else "bilinear"
+    smoothed = REFERENCE.smooth(data, sigma)
+    return F.interpolate(smoothed, size=target.shape, mode=mode, align_corners=False)
+
+
+def shrink_mask(mask: Tensor | None, target: Grid) -> Tensor | None:
+    """Soft mask (1, 1, *) on `target` by area averaging."""
+    if mask is None or tuple(mask.shape[2:]) == target.shape:
+        return mask
+    pool = F.adaptive_avg_pool3d if target.dim == 3 else F.adaptive_avg_pool2d
+    out = pool(mask, target.shape)
+    return out if bool((out > 0).any()) else torch.ones_like(out)

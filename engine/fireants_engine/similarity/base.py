@@ -1,0 +1,45 @@
+"""Term: one summand of a stage's loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fireants_engine.context import ExecutionContext
+from fireants_engine.deformations import Pair, Views
+
+Loss = Callable[[Views], Tensor]
+
+
+class Term(ABC):
+    """A similarity or regulariser. Lower is better; scalar, differentiable in the views.
+
+    weight: its factor in the stage's loss. reach_vox: how far a sample's value depends on its
+    neighbours (what a sharded run has to exchange).
+    """
+
+    weight: float
+
+    @property
+    @abstractmethod
+    def reach_vox(self) -> int:
+        """Neighbourhood radius in voxels."""
+
+    @abstractmethod
+    def bind(self, pair: Pair, ctx: ExecutionContext) -> Loss:
+        """The loss on one level; work that depends on the fixed image alone is done here, once."""
+
+
+def mean_weights(views: Views) -> Tensor:
+    """Weights (1, 1, *spatial or ones) that sum to 1 over all samples and channels."""
+    if views.weight is None:
+        return torch.full(
+            (1,) * views.fixed.ndim,
+            1.0 / views.fixed.numel(),
+            device=views.fixed.device,
+            dtype=views.fixed.dtype,
+        )
+    return views.weight / (views.weight.sum().clamp(min=1e-6) * views.fixed.shape[1])
