@@ -1,0 +1,37 @@
+"""The packaged recipes."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+from fireants_engine.errors import RecipeError
+from fireants_engine.recipe.models import Recipe
+
+ORDER = (
+    "brain-mri",
+    "brain-mri-fast",
+    "multimodal",
+    "ct-lung",
+    "microscopy",
+    "affine",
+    "rigid",
+)
+
+
+def preset_names() -> list[str]:
+    """Names of the packaged recipes, the most usual first."""
+    names = {p.name.removesuffix(".yaml") for p in files(__package__).iterdir()
+             if p.name.endswith(".yaml")}  # fmt: skip
+    return [n for n in ORDER if n in names] + sorted(names - set(ORDER))
+
+
+@cache
+def load_preset(name: str) -> Recipe:
+    """The packaged recipe `name`; raises RecipeError listing the names there are."""
+    if name not in preset_names():
+        raise RecipeError(f"Unknown preset {name!r}; choose one of: {', '.join(preset_names())}.")
+    text = (files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
+    return Recipe.from_dict(yaml.safe_load(text), name)
