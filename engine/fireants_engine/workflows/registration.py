@@ -1,0 +1,117 @@
+"""Register two images: the generator, and the call that blocks."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+import torch
+
+from fireants_engine.context import ExecutionContext
+from fireants_engine.errors import InputError, StoppedError
+from fireants_engine.geometry import Image
+from fireants_engine.pipeline import Control, Event, Outcome, Preview, RunFinished, run_plan
+from fireants_engine.recipe import Recipe, build
+from fireants_engine.transforms import Transform
+from fireants_engine.workflows.result import Result
+
+
+@dataclass(frozen=True)
+class Execution:
+    """*Where* a recipe runs: device (auto, cpu, cuda, cuda:i, mps) and kernels (auto or a name)."""
+
+    device: str = "auto"
+    kernels: str = "auto"
+
+
+def _peak_memory_mb(ctx: ExecutionContext) -> float:
+    if ctx.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(ctx.device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def run(
+    fixed: Image,
+    moving: Image,
+    recipe: Recipe | str = "brain-mri",
+    *,
+    execution: Execution | None = None,
+    initial: Transform | None = None,
+    control: Control | None = None,
+) -> Generator[Event, None, Result]:
+    """The events of a registration, last RunFinished whose `result` is the Result (also returned).
+
+    Pulling the next event *is* running; not pulling pauses. initial: a linear transform
+    fixed mm -> moving mm that replaces the recipe's start. Raises InputError before any work.
+    """
+    recipe = Recipe.preset(recipe) if isinstance(recipe, str) else recipe
+    execution = execution or Execution()
+    ctx = ExecutionContext.create(execution.device, execution.kernels)
+    if initial is not None and initial.dim != fixed.dim:
+        raise InputError(
+            f"The initial transform is {initial.dim}D but {fixed.name} is {fixed.dim}D."
+        )
+    torch.manual_seed(recipe.seed)
+    if ctx.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(ctx.device)
+    log: list[Event] = []
+    for event in run_plan(build(recipe, initial), fixed, moving, ctx, control):
+        if isinstance(event, RunFinished):
+            output = event.result
+            log.append(replace(event, result=None))
+            result = Result(
+                output.transform,
+                fixed.grid,
+                recipe=recipe,
+                fixed=fixed,
+                moving=moving,
+                output=output,
+                execution={
+                    "device": str(ctx.device),
+                    "kernels": ctx.kernels.name,
+                    "why": ctx.why,
+                    "threads": torch.get_num_threads(),
+                    "machine": platform.machine(),
+                },
+                events=tuple(log),
+                peak_memory_mb=_peak_memory_mb(ctx),
+            )
+            yield replace(event, result=result)
+            return result
+        if not isinstance(event, Preview):
+            log.append(event)
+        yield event
+    raise StoppedError("The run ended without a result.")
+
+
+def register(
+    fixed: Image,
+    moving: Image,
+    recipe: Recipe | str = "brain-mri",
+    *,
+    execution: Execution | None = None,
+    initial: Transform | None = None,
+    control: Control | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Result:
+    """Run to the end and return the Result; `on_event` sees every event.
+
+    Raises InputError, OutOfMemoryError or DivergedError.
+    """
+    result: Result | None = None
+    for event in run(
+        fixed, moving, recipe, execution=execution, initial=initial, control=control
+    ):
+        if on_event is not None:
+            on_event(event)
+        if isinstance(event, RunFinished):
+            result = event.result
+    assert result is not None
+    return result
+
+
+__all__ = ["Execution", "Outcome", "register", "run"]

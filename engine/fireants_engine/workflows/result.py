@@ -1,0 +1,126 @@
+"""Result: the outcome of a registration, ready to apply, measure and save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from fireants_engine.geometry import Grid, Image, as_points
+from fireants_engine.ops import jacobian_determinant, warp_image, warp_labels
+from fireants_engine.pipeline import Event, Outcome, RunOutput
+from fireants_engine.recipe import Recipe
+from fireants_engine.transforms import Affine, Chain, Displacement, Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Mapping:
+    """A transform fixed mm -> moving mm with the fixed grid: what a run leaves to be used."""
+
+    forward: Transform
+    grid: Grid
+
+    @cached_property
+    def backward(self) -> Transform:
+        """moving mm -> fixed mm; computed once, when first asked for."""
+        return self.forward.inverse()
+
+    @property
+    def affine(self) -> Affine:
+        """The linear part, applied after the warp."""
+        total = Affine.identity(self.forward.dim)
+        for part in _parts(self.forward):
+            if isinstance(part, Affine):
+                total = part.after(total)
+        return total
+
+    @cached_property
+    def warp_field(self) -> Displacement | None:
+        """The deformable part on the fixed grid (fixed mm -> fixed mm), None if there is none.
+
+        A warp optimised on a coarser level is sampled linearly at the fixed grid's voxels.
+        """
+        warps = [p for p in _parts(self.forward) if not isinstance(p, Affine)]
+        if not warps:
+            return None
+        chain = Chain(warps)
+        if isinstance(warps[0], Displacement) and warps[0].grid.same_space(self.grid):
+            return warps[0] if len(warps) == 1 else None
+        return Displacement.from_mm(chain.displacement(self.grid), self.grid)
+
+    # ------------------------------------------------------------- application
+    def warp(self, image: Image, grid: Grid | None = None, *, fill: float = 0.0) -> Image:
+        """`image` (in the moving image's space) on the fixed grid, or on `grid`."""
+        return warp_image(image, self.forward, grid or self.grid, fill=fill)
+
+    def warp_labels(self, labels: Image, grid: Grid | None = None) -> Image:
+        """Labels of the moving image on the fixed grid: one-hot, linear, argmax."""
+        return warp_labels(labels, self.forward, grid or self.grid)
+
+    def unwarp(self, image: Image, grid: Grid, *, fill: float = 0.0) -> Image:
+        """An image of the fixed space on the moving `grid`, through the inverse."""
+        return warp_image(image, self.backward, grid, fill=fill)
+
+    def unwarp_labels(self, labels: Image, grid: Grid) -> Image:
+        """Labels of the fixed space on the moving `grid`, through the inverse."""
+        return warp_labels(labels, self.backward, grid)
+
+    def transform(self, points_mm: object) -> np.ndarray:
+        """Points fixed -> moving, (n, d) LPS mm."""
+        return self.forward(as_points(points_mm, self.grid.dim))
+
+    def inverse(self, points_mm: object) -> np.ndarray:
+        """Points moving -> fixed, (n, d) LPS mm."""
+        return self.backward(as_points(points_mm, self.grid.dim))
+
+    def jacobian(self) -> Image:
+        """Determinant of the warp (without the affine) on the fixed grid; 1 = no local change."""
+        import torch
+
+        warp = self.warp_field
+        if warp is None:
+            data = torch.ones((1, *self.grid.shape))
+        else:
+            data = jacobian_determinant(warp.u)[0].float().cpu()
+        return Image(data, self.grid, name="jacobian")
+
+
+def _parts(transform: Transform) -> Sequence[Transform]:
+    return transform.parts if isinstance(transform, Chain) else (transform,)
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Mapping):
+    """What `register` returns; see Mapping for its use, `save` for files."""
+
+    recipe: Recipe = field(kw_only=True)
+    fixed: Image = field(kw_only=True)
+    moving: Image = field(kw_only=True)
+    output: RunOutput = field(kw_only=True)
+    execution: dict[str, Any] = field(kw_only=True)
+    events: tuple[Event, ...] = field(kw_only=True)
+    peak_memory_mb: float = field(kw_only=True, default=float("nan"))
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.output.outcome
+
+    @cached_property
+    def moved(self) -> Image:
+        """The moving image on the fixed grid."""
+        return self.warp(self.moving)
+
+    def save(
+        self,
+        folder: Any,
+        *,
+        moving_labels: Image | None = None,
+        fixed_labels: Image | None = None,
+    ) -> Any:
+        """Write the run directory of the contract; see `workflows.rundir.save_run`."""
+        from fireants_engine.workflows.rundir import save_run
+
+        return save_run(self, folder, moving_labels=moving_labels, fixed_labels=fixed_labels)
