@@ -1,43 +1,71 @@
 """fireants_engine: deformable image registration without a window.
 
 `load_image`, `Recipe`, `register` (blocks) or `run` (generator), then `Result.save`.
+Names are imported when first used, so that reading recipes needs no torch.
 """
 
-from fireants_engine.errors import (
-    BackendUnavailableError,
-    DivergedError,
-    FireantsError,
-    InputError,
-    OutOfMemoryError,
-    RecipeError,
-    StoppedError,
-)
-from fireants_engine.geometry import Grid, Image
-from fireants_engine.pipeline import Control, Outcome, PreviewRequest
-from fireants_engine.recipe import Recipe, preset_names
-from fireants_engine.workflows.registration import Execution, register, run
-from fireants_engine.workflows.result import Mapping, Result
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BackendUnavailableError",
-    "Control",
-    "DivergedError",
-    "Execution",
-    "FireantsError",
-    "Grid",
-    "Image",
-    "InputError",
-    "Mapping",
-    "Outcome",
-    "OutOfMemoryError",
-    "PreviewRequest",
-    "Recipe",
-    "RecipeError",
-    "Result",
-    "StoppedError",
-    "preset_names",
-    "register",
-    "run",
-]
+_WHERE = {
+    "BackendUnavailableError": "errors",
+    "DivergedError": "errors",
+    "FireantsError": "errors",
+    "InputError": "errors",
+    "OutOfMemoryError": "errors",
+    "RecipeError": "errors",
+    "StoppedError": "errors",
+    "Grid": "geometry",
+    "Image": "geometry",
+    "Control": "pipeline",
+    "Outcome": "pipeline",
+    "PreviewRequest": "pipeline",
+    "Recipe": "recipe",
+    "preset_names": "recipe",
+    "load_image": "io",
+    "save_image": "io",
+    "load_transform": "io",
+    "Execution": "workflows.registration",
+    "register": "workflows.registration",
+    "run": "workflows.registration",
+    "Mapping": "workflows.result",
+    "Result": "workflows.result",
+    "load_run": "workflows.rundir",
+    "replay": "workflows.rundir",
+}
+
+__all__ = ["__version__", *_WHERE]  # noqa: PLE0604 - all strings
+
+if TYPE_CHECKING:
+    from fireants_engine.errors import (
+        BackendUnavailableError,
+        DivergedError,
+        FireantsError,
+        InputError,
+        OutOfMemoryError,
+        RecipeError,
+        StoppedError,
+    )
+    from fireants_engine.geometry import Grid, Image
+    from fireants_engine.io import load_image, load_transform, save_image
+    from fireants_engine.pipeline import Control, Outcome, PreviewRequest
+    from fireants_engine.recipe import Recipe, preset_names
+    from fireants_engine.workflows.registration import Execution, register, run
+    from fireants_engine.workflows.result import Mapping, Result
+    from fireants_engine.workflows.rundir import load_run, replay
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(import_module(f"fireants_engine.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

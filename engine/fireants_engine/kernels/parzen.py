@@ -16,53 +16,59 @@ import torch
 from torch import Tensor
 
 
-def _cubic(t: Tensor) -> tuple[Tensor, Tensor]:
-    """Cubic B-spline and its derivative at |t| <= 2."""
-    s = t.abs()
-    far = (2 - s).clamp(min=0)
-    inner = s < 1
-    value = torch.where(inner, 2 / 3 - s * s + 0.5 * s**3, far**3 / 6)
-    slope = torch.where(inner, -2 * s + 1.5 * s * s, -0.5 * far * far)
-    return value, slope * t.sign()
+def _cubic(f: Tensor) -> list[Tensor]:
+    """Cubic B-spline weights of the bins floor(m) - 1 ... floor(m) + 2; f = m - floor(m)."""
+    g = 1 - f
+    f2, g2 = f * f, g * g
+    f3, g3 = f2 * f, g2 * g
+    return [g3 / 6, 2 / 3 - f2 + f3 / 2, 2 / 3 - g2 + g3 / 2, f3 / 6]
 
 
-def _linear(t: Tensor) -> tuple[Tensor, Tensor]:
-    """Hat function and its derivative at |t| <= 1."""
-    s = t.abs()
-    return (1 - s).clamp(min=0), -t.sign() * (s < 1).to(t.dtype)
+def _cubic_slope(f: Tensor) -> list[Tensor]:
+    """Derivatives of `_cubic` by f."""
+    g = 1 - f
+    f2, g2 = f * f, g * g
+    return [g2 / -2, 1.5 * f2 - 2 * f, 2 * g - 1.5 * g2, f2 / 2]
+
+
+def _linear(f: Tensor) -> list[Tensor]:
+    """Hat weights of the bins floor(m) and floor(m) + 1."""
+    return [1 - f, f]
+
+
+def _linear_slope(f: Tensor) -> list[Tensor]:
+    return [-torch.ones_like(f), torch.ones_like(f)]
 
 
 class _ParzenMI(torch.autograd.Function):
     @staticmethod
     def forward(ctx, moving, fixed_bin, weight, bins, cubic):
-        window, reach = (_cubic, 2) if cubic else (_linear, 1)
-        first = moving.detach().floor().to(torch.int64) - (reach - 1)
+        floor = moving.detach().floor()
+        frac = moving.detach() - floor
+        first = fixed_bin * bins + floor.to(torch.int64) - (1 if cubic else 0)
+        column = floor.to(torch.int64) - (1 if cubic else 0)
         joint = torch.zeros(bins * bins, device=moving.device, dtype=torch.float64)
-        base = fixed_bin * bins
-        for k in range(2 * reach):
-            column = first + k
-            value, _ = window(moving - column)
-            index = (base + column.clamp(0, bins - 1)).flatten()
-            joint.scatter_add_(0, index, (value * weight).flatten().double())
+        for k, value in enumerate(_cubic(frac) if cubic else _linear(frac)):
+            index = first + (column + k).clamp(0, bins - 1) - column
+            joint.scatter_add_(0, index.flatten(), (value * weight).flatten().double())
         total = joint.sum().clamp(min=1e-300)
         p = (joint / total).view(bins, bins)
         row, col = p.sum(1, keepdim=True), p.sum(0, keepdim=True)
         tiny = 1e-300
         log_ratio = torch.log(p.clamp(min=tiny)) - torch.log((row * col).clamp(min=tiny))
         table = torch.log(p.clamp(min=1e-12)) - torch.log(col.clamp(min=1e-12))
-        ctx.save_for_backward(moving, fixed_bin, weight, (table / total).to(moving.dtype), first)
-        ctx.bins, ctx.window, ctx.reach = bins, window, reach
+        ctx.save_for_backward(frac, first, column, weight, (table / total).to(moving.dtype))
+        ctx.bins, ctx.cubic = bins, cubic
         return (p * log_ratio).sum().to(moving.dtype)
 
     @staticmethod
     def backward(ctx, *grads):
-        moving, fixed_bin, weight, table, first = ctx.saved_tensors
-        base, flat = fixed_bin * ctx.bins, table.flatten()
-        out = torch.zeros_like(moving)
-        for k in range(2 * ctx.reach):
-            column = first + k
-            _, slope = ctx.window(moving - column)
-            out.addcmul_(flat[base + column.clamp(0, ctx.bins - 1)], slope)
+        frac, first, column, weight, table = ctx.saved_tensors
+        flat = table.flatten()
+        out = torch.zeros_like(frac)
+        for k, slope in enumerate(_cubic_slope(frac) if ctx.cubic else _linear_slope(frac)):
+            index = first + (column + k).clamp(0, ctx.bins - 1) - column
+            out.addcmul_(flat[index], slope)
         return out.mul_(weight).mul_(grads[0]), None, None, None, None
 
 

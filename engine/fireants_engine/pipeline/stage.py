@@ -108,7 +108,6 @@ class Stage:
             state, memory, outcome, end = yield from run.steps(
                 state, memory, level.max_steps, work
             )
-            clock.done_work += work
             finished.append(end)
             yield end
             if end.folds and (not finished[:-1] or end.folds > (finished[-2].folds or 0)):
@@ -212,6 +211,7 @@ class _LevelRun:
             if why := stage.stop.reached(history):
                 outcome, reason = ev.Outcome.CONVERGED, why
                 break
+        self.clock.done_work += work
         return self._end(losses, state, memory, outcome, reason, best, best_loss, taken)
 
     def _end(self, losses, state, memory, outcome, reason, best, best_loss, taken):

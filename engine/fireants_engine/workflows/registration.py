@@ -14,7 +14,8 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.errors import InputError, StoppedError
 from fireants_engine.geometry import Image
 from fireants_engine.pipeline import Control, Event, Outcome, Preview, RunFinished, run_plan
-from fireants_engine.recipe import Recipe, build
+from fireants_engine.recipe import Recipe
+from fireants_engine.recipe.build import build
 from fireants_engine.transforms import Transform
 from fireants_engine.workflows.result import Result
 
