@@ -16,6 +16,10 @@ from fireants_engine.pipeline.pyramid import level_grid
 from fireants_engine.transforms import Transform
 
 
+BUDGET = 0.03
+"""Share of the run's time that previews may take; requests wait when it is used up."""
+
+
 @dataclass
 class Previewer:
     """Resamples the moving image as loaded (full resolution, own intensities)."""
@@ -23,6 +27,10 @@ class Previewer:
     moving: Image
     grid: Grid
     spent_seconds: float = field(default=0.0)
+
+    def affordable(self, run_seconds: float) -> bool:
+        """True while previews have taken less than their share of the run so far."""
+        return self.spent_seconds <= BUDGET * run_seconds
 
     def frames(self, request: PreviewRequest, transform: Transform) -> Mapping[Any, np.ndarray]:
         """CPU float32 arrays: key (axis, index) -> plane, None -> (coarse) volume."""

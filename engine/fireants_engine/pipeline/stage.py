@@ -184,11 +184,12 @@ class _LevelRun:
             loss, state, memory = self._step(losses, state, memory, step)
             pending.append(loss)
             taken = i + 1
-            if request := control.take_request():
+            stamp = self.clock.stamp(work * taken / max_steps)
+            affordable = self.previewer.affordable(stamp["seconds"])
+            if affordable and (request := control.take_request()):
                 transform = stage.deformation.transform(self.pair, state)
                 frames = self.previewer.frames(request, transform)
-                done = work * taken / max_steps
-                yield ev.Preview(stage=stage.name, frames=frames, **self.clock.stamp(done))
+                yield ev.Preview(stage=stage.name, frames=frames, **stamp)
             if taken % CHECK_EVERY and taken != max_steps:
                 continue
             fresh = torch.stack(pending).tolist()
@@ -206,7 +207,7 @@ class _LevelRun:
                 max_steps=max_steps,
                 loss=fresh[-1],
                 losses=tuple(fresh),
-                **self.clock.stamp(work * taken / max_steps),
+                **stamp,
             )
             if why := stage.stop.reached(history):
                 outcome, reason = ev.Outcome.CONVERGED, why
