@@ -1,0 +1,16 @@
+"""Files: images, points and transforms, as ITK and ANTs read and write them."""
+
+from fireants_engine.io.images import load_image, save_image
+from fireants_engine.io.points import PointTable, load_points, save_points
+from fireants_engine.io.transforms import load_transform, save_affine, save_displacement
+
+__all__ = [
+    "PointTable",
+    "load_image",
+    "load_points",
+    "load_transform",
+    "save_affine",
+    "save_displacement",
+    "save_image",
+    "save_points",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
@@ -16,8 +15,8 @@ from fireants_engine.geometry import Image
 from fireants_engine.pipeline import Control, Event, Outcome, Preview, RunFinished, run_plan
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.build import build
-from fireants_engine.transforms import Transform
-from fireants_engine.workflows.result import Result
+from fireants_engine.transforms import Transform, linear_part
+from fireants_engine.workflows.result import Result, at_full_resolution
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,10 @@ class Execution:
 def _peak_memory_mb(ctx: ExecutionContext) -> float:
     if ctx.device.type == "cuda":
         return torch.cuda.max_memory_allocated(ctx.device) / 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -56,21 +59,23 @@ def run(
         raise InputError(
             f"The initial transform is {initial.dim}D but {fixed.name} is {fixed.dim}D."
         )
+    if initial is not None and linear_part(initial) is None:
+        raise InputError(
+            "The initial transform contains a warp; a run can only start from a linear transform, "
+            "such as the 0GenericAffine.mat beside the warp."
+        )
     torch.manual_seed(recipe.seed)
     if ctx.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(ctx.device)
     log: list[Event] = []
     for event in run_plan(build(recipe, initial), fixed, moving, ctx, control):
         if isinstance(event, RunFinished):
-            output = event.result
             log.append(replace(event, result=None))
             result = Result(
-                output.transform,
-                fixed.grid,
+                *_usable(event.result, fixed),
                 recipe=recipe,
                 fixed=fixed,
                 moving=moving,
-                output=output,
                 execution={
                     "device": str(ctx.device),
                     "kernels": ctx.kernels.name,
@@ -79,6 +84,7 @@ def run(
                     "machine": platform.machine(),
                 },
                 events=tuple(log),
+                initial=initial,
                 peak_memory_mb=_peak_memory_mb(ctx),
             )
             yield replace(event, result=result)

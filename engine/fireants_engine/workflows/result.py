@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,15 +18,19 @@ from fireants_engine.transforms import Affine, Chain, Displacement, Transform
 
 @dataclass(frozen=True, eq=False)
 class Mapping:
-    """A transform fixed mm -> moving mm with the fixed grid: what a run leaves to be used."""
+    """A transform fixed mm -> moving mm with the fixed grid: what a run leaves to be used.
+
+    known_inverse: gives the inverse where it was computed before (a saved run's file).
+    """
 
     forward: Transform
     grid: Grid
+    known_inverse: Callable[[], Transform] | None = field(default=None, kw_only=True)
 
     @cached_property
     def backward(self) -> Transform:
-        """moving mm -> fixed mm; computed once, when first asked for."""
-        return self.forward.inverse()
+        """moving mm -> fixed mm; computed (or loaded) once, when first asked for."""
+        return self.forward.inverse() if self.known_inverse is None else self.known_inverse()
 
     @property
     def affine(self) -> Affine:
@@ -41,15 +45,19 @@ class Mapping:
     def warp_field(self) -> Displacement | None:
         """The deformable part on the fixed grid (fixed mm -> fixed mm), None if there is none.
 
-        A warp optimised on a coarser level is sampled linearly at the fixed grid's voxels.
+        `affine o warp_field = forward`; a warp kept on a coarser level is sampled linearly at
+        the fixed grid's voxels.
         """
-        warps = [p for p in _parts(self.forward) if not isinstance(p, Affine)]
+        parts = _parts(self.forward)
+        warps = [part for part in parts if not isinstance(part, Affine)]
         if not warps:
             return None
-        chain = Chain(warps)
-        if isinstance(warps[0], Displacement) and warps[0].grid.same_space(self.grid):
-            return warps[0] if len(warps) == 1 else None
-        return Displacement.from_mm(chain.displacement(self.grid), self.grid)
+        first = parts[0]
+        alone_first = len(warps) == 1 and warps[0] is first
+        if alone_first and isinstance(first, Displacement) and first.grid.same_space(self.grid):
+            return first
+        alone = self.forward.then(self.affine.inverse())
+        return Displacement.from_mm(alone.displacement(self.grid), self.grid)
 
     # ------------------------------------------------------------- application
     def warp(self, image: Image, grid: Grid | None = None, *, fill: float = 0.0) -> Image:
@@ -88,6 +96,20 @@ class Mapping:
         return Image(data, self.grid, name="jacobian")
 
 
+def at_full_resolution(transform: Transform, grid: Grid) -> Transform:
+    """`transform` as one warp on the fixed `grid`, on the CPU, then one affine.
+
+    What files hold: so a Result in memory and the same run read from its folder agree
+    everywhere, not only at the voxels of the fixed grid.
+    """
+    found = Mapping(transform, grid)
+    affine = Affine(found.affine.matrix, grid.centre_mm)
+    warp = found.warp_field
+    if warp is None:
+        return affine
+    return Chain([Displacement(warp.u.float().cpu(), grid), affine])
+
+
 def _parts(transform: Transform) -> Sequence[Transform]:
     return transform.parts if isinstance(transform, Chain) else (transform,)
 
@@ -102,6 +124,7 @@ class Result(Mapping):
     output: RunOutput = field(kw_only=True)
     execution: dict[str, Any] = field(kw_only=True)
     events: tuple[Event, ...] = field(kw_only=True)
+    initial: Transform | None = field(kw_only=True, default=None)
     peak_memory_mb: float = field(kw_only=True, default=float("nan"))
 
     @property

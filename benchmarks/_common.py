@@ -1,0 +1,150 @@
+"""What the benchmark scripts share: where data lie, which machine this is, how a run is measured.
+
+No result may hold a path of the machine: describe, do not locate.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def data_folder() -> Path:
+    """The shared images: `FIREANTS_DATA`, or `../shared/data` beside the repository."""
+    folder = Path(os.environ.get("FIREANTS_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        raise SystemExit("no benchmark data: set FIREANTS_DATA to the folder that holds oasis_malf/")
+    return folder
+
+
+def machine(threads: int) -> dict[str, object]:
+    """Processor, memory and versions, for the head of a results file."""
+    return {
+        "cpu": _cpu_model(),
+        "logical_cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "gpu": _gpu(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+        "SimpleITK": _version("SimpleITK"),
+        "threads": threads,
+    }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One finished process. `load_before` is the machine's 1-minute load average at its start."""
+
+    exit_code: int
+    process_seconds: float
+    process_peak_mib: float
+    load_before: float | None
+    started: str
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def run_measured(command: list[str], threads: int, log: Path) -> Measured:
+    """Runs `command` with `threads` threads, its output in `log`; wall time and peak memory of it.
+
+    The peak is read from the process while it runs (`VmHWM`, Linux): rusage of a child starts from
+    its parent's size. NaN elsewhere.
+    """
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    environment = os.environ | dict.fromkeys(names, str(threads))
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    stamp, peak = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), float("nan")
+    start = time.perf_counter()
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        try:
+            while process.poll() is None:
+                peak = np.fmax(peak, _high_water_mib(process.pid))
+                time.sleep(0.05)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    seconds = time.perf_counter() - start
+    return Measured(process.returncode, round(seconds, 2), round(float(peak), 1), load, stamp)
+
+
+def displacement_in_voxels(field: sitk.Image) -> NDArray[np.float32]:
+    """ITK displacement (mm, LPS, components x, y, z) as `u` in voxels of its own grid.
+
+    `u = inverse(direction * spacing) d`, components reversed to array order: (d, *spatial), where
+    channel k moves along array axis k.
+    """
+    dim = field.GetDimension()
+    to_mm = np.array(field.GetDirection()).reshape(dim, dim) * np.array(field.GetSpacing())
+    voxels = sitk.GetArrayViewFromImage(field) @ np.linalg.inv(to_mm).T
+    return np.ascontiguousarray(np.moveaxis(voxels[..., ::-1], -1, 0), dtype=np.float32)
+
+
+def fold_fraction(field: sitk.Image, mask: NDArray[np.bool_]) -> tuple[int, float]:
+    """Strictly folded voxels of `x + u(x)` inside `mask`: number and fraction of the mask.
+
+    A voxel is folded where any of the 2^d one-sided finite-difference Jacobians is <= 0.
+    """
+    import torch
+    from fireants_engine.ops.jacobian import count_folds
+
+    u = torch.from_numpy(displacement_in_voxels(field))[None]
+    return count_folds(u, torch.from_numpy(mask)[None, None])
+
+
+def _cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _gpu() -> str | None:
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _high_water_mib(pid: int) -> float:
+    if sys.platform != "linux":
+        return float("nan")
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # it has just ended
+        return float("nan")
+    lines = (line.split() for line in status.splitlines())
+    return next((int(words[1]) / 1024 for words in lines if words[:1] == ["VmHWM:"]), float("nan"))

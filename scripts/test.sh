@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Runs pytest with its arguments, on a virtual screen on Linux. Its exit code is pytest's:
+# a run that collects no test (exit 5) fails too.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export NAPARI_CONFIG=$scratch/napari.yaml # never the settings of who runs the tests
+export NAPARI_STRICT_QT=1 QT_API=pyqt6 MPLBACKEND=Agg
+
+screen=()
+if [[ $(uname -s) == Linux ]]; then
+    if ! command -v xvfb-run >/dev/null || ! command -v xauth >/dev/null; then
+        echo "test: Xvfb is missing: install it with 'apt-get install xvfb xauth'." >&2
+        exit 1
+    fi
+    unset WAYLAND_DISPLAY
+    export QT_QPA_PLATFORM=xcb LIBGL_ALWAYS_SOFTWARE=1 XDG_RUNTIME_DIR=$scratch
+    screen=(xvfb-run -a -s "-screen 0 1280x800x24 +extension GLX")
+fi
+"${screen[@]}" .venv/bin/python -m pytest "$@"
