@@ -26,12 +26,14 @@ def data_folder() -> Path:
     """The shared images: `FIREANTS_DATA`, or `../shared/data` beside the repository."""
     folder = Path(os.environ.get("FIREANTS_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        raise SystemExit("no benchmark data: set FIREANTS_DATA to the folder that holds oasis_malf/")
+        raise SystemExit(
+            "no benchmark data: set FIREANTS_DATA to the folder that holds oasis_malf/"
+        )
     return folder
 
 
-def machine(threads: int) -> dict[str, object]:
-    """Processor, memory and versions, for the head of a results file."""
+def machine(threads: int | None = None) -> dict[str, object]:
+    """Processor, memory and versions, for the head of a results file; threads: torch's own."""
     return {
         "cpu": _cpu_model(),
         "logical_cores": os.cpu_count(),
@@ -41,7 +43,7 @@ def machine(threads: int) -> dict[str, object]:
         "python": platform.python_version(),
         "torch": _version("torch"),
         "SimpleITK": _version("SimpleITK"),
-        "threads": threads,
+        "threads": threads or _torch_threads(),
     }
 
 
@@ -102,6 +104,7 @@ def fold_fraction(field: sitk.Image, mask: NDArray[np.bool_]) -> tuple[int, floa
     A voxel is folded where any of the 2^d one-sided finite-difference Jacobians is <= 0.
     """
     import torch
+
     from fireants_engine.ops.jacobian import count_folds
 
     u = torch.from_numpy(displacement_in_voxels(field))[None]
@@ -130,6 +133,14 @@ def _gpu() -> str | None:
     except ImportError:
         return None
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _torch_threads() -> int | None:
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch.get_num_threads()
 
 
 def _version(package: str) -> str | None:

@@ -16,10 +16,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _common import REPO, machine  # noqa: E402
+from _common import RESULTS, ROOT, machine  # noqa: E402
 from fireants_engine import Grid, Image, Recipe, load_image, register  # noqa: E402
 from fireants_engine.ops import count_folds, warp_image  # noqa: E402
 from fireants_engine.transforms import Affine, Chain, Displacement, Transform  # noqa: E402
@@ -39,8 +40,6 @@ def oblique_grid(image: Image) -> Grid:
 
 def random_warp(grid: Grid, peak_vox: float, rng: np.random.Generator) -> Displacement:
     """Smooth displacement of at most `peak_vox` voxels, without strict folds."""
-    import torch
-
     sigma = 14.0 / np.asarray(grid.spacing_zyx)
     u = np.stack([gaussian_filter(rng.standard_normal(grid.shape), sigma) for _ in range(3)])
     u *= peak_vox / np.abs(u).max()
@@ -67,7 +66,7 @@ def truth(kind: str, grid: Grid, rng: np.random.Generator) -> Transform:
 def one(kind: str, seed: int) -> dict:
     """Register one case and measure it."""
     rng = np.random.default_rng(1000 + seed)
-    moving = load_image(REPO / "sample_data" / "icbm152_t1.nii.gz")
+    moving = load_image(ROOT / "sample_data" / "icbm152_t1.nii.gz")
     grid = oblique_grid(moving)
     known = truth(kind, grid, rng)
     fixed = warp_image(moving, known, grid)
@@ -107,9 +106,9 @@ def main() -> None:
     for row in rows:
         print("| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v)
                                 for v in row.values()) + " |")  # fmt: skip
-    out = REPO / "benchmarks" / "results" / "recovery.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+    RESULTS.mkdir(exist_ok=True)
+    document = {"machine": machine(torch.get_num_threads()), "rows": rows}
+    (RESULTS / "recovery.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

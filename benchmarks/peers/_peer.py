@@ -37,22 +37,25 @@ class Clock:
         self.cpu[name] = round(time.process_time() - cpu, 3)
 
     def summary(self) -> dict[str, object]:
-        """Times for `peer.json`; warping a map of many labels can outlast the registration and stands apart."""
+        """Times for `peer.json`; those of warping labels stand apart."""
         pipeline = [name for name in self.steps if name != "labels"]
         return {
             "seconds": round(sum(self.steps[name] for name in pipeline), 3),
             "cpu_seconds": round(sum(self.cpu[name] for name in pipeline), 3),
             "labels_seconds": self.steps.get("labels"),
-            "seconds_are": "read, register, warp the image and write; without Python's imports and without labels",
-            "steps": {name: {"seconds": self.steps[name], "cpu_seconds": self.cpu[name]} for name in self.steps},
+            "seconds_are": "read, register, warp the image, write; without imports and labels",
+            "steps": {
+                name: {"seconds": self.steps[name], "cpu_seconds": self.cpu[name]}
+                for name in self.steps
+            },
         }
 
 
 def peak_mib() -> float:
     """Peak resident memory of this program in MiB.
 
-    `VmHWM` counts this program alone; `ru_maxrss`, the fallback, starts from the size of the process
-    that launched it.
+    `VmHWM` counts this program alone; `ru_maxrss`, the fallback, starts from the size of the
+    process that launched it.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,4 +1,4 @@
-"""Registers labelled brains with the peers and with this engine, side by side, and judges all alike.
+"""Registers labelled brains with the peers and this engine, side by side; judges all alike.
 
     benchmarks/peers/setup.sh
     python benchmarks/peers/compare_oasis.py --methods greedy,ants-syn,ours --pairs report --reuse
@@ -28,8 +28,9 @@ import numpy as np
 import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _common import RESULTS, ROOT, data_folder, fold_fraction, machine, run_measured  # noqa: E402
-from fireants_engine.evaluation import label_overlap  # noqa: E402
+from _common import RESULTS, ROOT, data_folder, fold_fraction, machine, run_measured
+
+from fireants_engine.evaluation import label_overlap
 
 HERE = Path(__file__).resolve().parent
 PEER_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
@@ -114,7 +115,9 @@ def run_pair(method: str, fixed: str, moving: str, args: argparse.Namespace) -> 
     reused = reusable and record.exists() and json.loads(record.read_text())["key"] == key
     if not reused:
         record.unlink(missing_ok=True)
-        measured = run_measured(command(method, fixed, moving, out, args), args.threads, out / "log")
+        measured = run_measured(
+            command(method, fixed, moving, out, args), args.threads, out / "log"
+        )
         if measured.exit_code != 0:
             tail = "\n".join((out / "log").read_text().splitlines()[-5:])
             return {"failed": f"exit code {measured.exit_code}", "log_tail": scrub(tail)}
@@ -135,18 +138,26 @@ def run_key(method: str, args: argparse.Namespace) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def command(
-    method: str, fixed: str, moving: str, out: Path, args: argparse.Namespace
-) -> list[str]:
+def command(method: str, fixed: str, moving: str, out: Path, args: argparse.Namespace) -> list[str]:
     image, labels = (
-        {subject: str(data_folder() / "oasis_malf" / f"{subject}_{kind}.nii.gz") for subject in (fixed, moving)}
+        {
+            subject: str(data_folder() / "oasis_malf" / f"{subject}_{kind}.nii.gz")
+            for subject in (fixed, moving)
+        }
         for kind in ("SS", "glm")
     )
     if method in PEERS:
         script, *options = PEERS[method]
         pair = ["--fixed", image[fixed], "--moving", image[moving]]
         pair += ["--moving-labels", labels[moving], "--out", str(out)]
-        return [str(PEER_PYTHON), str(HERE / script), *pair, "--threads", str(args.threads), *options]
+        return [
+            str(PEER_PYTHON),
+            str(HERE / script),
+            *pair,
+            "--threads",
+            str(args.threads),
+            *options,
+        ]
     ours = [sys.executable, "-m", "fireants_engine.cli.main", "run", image[fixed], image[moving]]
     ours += ["-o", str(out), "--preset", method.removeprefix("ours:")]
     ours += ["--moving-labels", labels[moving], "--fixed-labels", labels[fixed]]
@@ -157,7 +168,9 @@ def own_report(method: str, out: Path, run: dict[str, object]) -> dict[str, obje
     """What the method says of itself; `seconds` and `peak_mib` are the ones of the table."""
     if method in PEERS:
         report = json.loads((out / "peer.json").read_text())
-        return {name: report[name] for name in report if name not in ("method", "threads", "finished")}
+        return {
+            name: report[name] for name in report if name not in ("method", "threads", "finished")
+        }
     report = json.loads((out / "report.json").read_text())
     return {
         "seconds": run["process_seconds"],
@@ -225,7 +238,9 @@ def markdown(result: dict, methods: list[str], groups: list[str]) -> str:
     lines = [head, "|---|---|---|---|---|---|---|---|---|---|"]
     for group in groups:
         own = [row for row in result["rows"] if row["set"] == group]
-        greedy = {(r["fixed"], r["moving"]): r.get("seconds") for r in own if r["method"] == "greedy"}
+        greedy = {
+            (r["fixed"], r["moving"]): r.get("seconds") for r in own if r["method"] == "greedy"
+        }
         for row in own:
             first = f"| {row['fixed']} | {row['moving']} | {row['method']}"
             if "failed" in row:
@@ -243,7 +258,8 @@ def markdown(result: dict, methods: list[str], groups: list[str]) -> str:
 def cells(row: dict, ratio: float | None) -> str:
     dice = " | ".join(f"{row[name]:.4f}" for name in ("dice", "dice_nn", "dice_affine"))
     relative = f"{ratio:.2f}" if ratio else ""
-    return f"| {dice} | {row['folds']:.1e} | {row['seconds']:.1f} | {relative} | {row['peak_mib']:.0f} |"
+    cost = f"{row['seconds']:.1f} | {relative} | {row['peak_mib']:.0f}"
+    return f"| {dice} | {row['folds']:.1e} | {cost} |"
 
 
 def progress_line(row: dict) -> str:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fireants_engine.errors import InputError
+
 
 @dataclass(frozen=True)
 class LandmarkError:
-    """Distances in mm between landmarks that should coincide, shape ``(n,)``, and their summary."""
+    """Distances in mm between landmarks that should coincide, shape (n,), and their summary."""
 
     distances_mm: NDArray[np.float64]
 
@@ -29,19 +31,19 @@ class LandmarkError:
 
 
 def target_registration_error(mapped_mm: ArrayLike, target_mm: ArrayLike) -> LandmarkError:
-    """Euclidean distances ``|mapped_i - target_i|`` of corresponding points.
+    """Distances |mapped_i - target_i| of corresponding points, in mm (TRE; thesis, B.3.2).
 
-    Parameters: ``mapped_mm``, the fixed landmarks after the transform (fixed to moving); ``target_mm``, the moving
-    landmarks in the same order. Both ``(n, 2)`` or ``(n, 3)``, in mm, in one frame (LPS). Voxel coordinates must be
-    turned into mm first: distances in voxels are wrong where the spacing is anisotropic.
+    mapped_mm: the fixed landmarks after the transform (fixed to moving); target_mm: the moving
+    landmarks in the same order. Both (n, 2) or (n, 3), in mm and in one frame (LPS), not in voxels.
 
-    Raises ValueError for other shapes, no points, or coordinates that are not finite.
+    Raises InputError for other shapes, no points, or coordinates that are not finite.
     """
     mapped, target = (np.asarray(points, dtype=np.float64) for points in (mapped_mm, target_mm))
     if mapped.ndim != 2 or mapped.shape[1] not in (2, 3) or mapped.shape != target.shape:
-        raise ValueError(f"landmarks must be two (n, 2) or (n, 3) arrays alike, not {mapped.shape} and {target.shape}")
+        shapes = f"{mapped.shape} and {target.shape}"
+        raise InputError(f"landmarks must be two equal (n, 2) or (n, 3) arrays, not {shapes}")
     if len(mapped) == 0:
-        raise ValueError("there are no landmarks")
+        raise InputError("there are no landmarks")
     if not (np.isfinite(mapped).all() and np.isfinite(target).all()):
-        raise ValueError("landmarks have coordinates that are NaN or infinite")
+        raise InputError("landmarks have coordinates that are NaN or infinite")
     return LandmarkError(np.linalg.norm(mapped - target, axis=1))

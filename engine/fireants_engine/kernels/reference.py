@@ -95,42 +95,36 @@ def compose(v: Tensor, u: Tensor) -> Tensor:
     return warp(u, eye, shape, v, border=True).add_(v)
 
 
-def gaussian_taps(sigma: float) -> list[float]:
-    """Normalised Gaussian weights for offsets -r..r, r = ceil(3 sigma) (at least 1)."""
-    radius = max(1, math.ceil(3 * sigma - 1e-9))
-    weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(-radius, radius + 1)]
-    total = sum(weights)
-    return [w / total for w in weights]
+def gaussian_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
+    """(size, size) matrix that smooths one axis: Gaussian of `sigma` voxels cut at 3 sigma.
+
+    Rows sum to 1, so constants stay and the border neither darkens nor needs padding.
+    """
+    i = torch.arange(size, device=like.device, dtype=like.dtype)
+    distance = i[:, None] - i
+    weights = torch.exp(-0.5 * (distance / sigma) ** 2)
+    weights = weights * (distance.abs() <= max(1, math.ceil(3 * sigma - 1e-9)))
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def smooth(field: Tensor, sigma_vox: Sequence[float]) -> Tensor:
     """Separable Gaussian with `sigma_vox` per array axis, renormalised at the border.
 
     field: (B, C, *spatial). A sigma below 0.05 voxel or an axis of one sample is left alone.
+    One matrix product per axis: faster on the CPU than torch's convolutions of one channel, and
+    independent of sigma.
     """
-    out = field.reshape(-1, 1, *field.shape[2:])
-    dim = field.ndim - 2
-    conv = F.conv3d if dim == 3 else F.conv2d
-    for axis, sigma in enumerate(sigma_vox):
-        size = out.shape[axis + 2]
+    out = field
+    for axis, sigma in enumerate(sigma_vox, start=2):
+        size = field.shape[axis]
         if sigma < 0.05 or size == 1:
             continue
-        taps = gaussian_taps(sigma)
-        centre = len(taps) // 2
-        radius = min(centre, size - 1)
-        kernel = torch.tensor(
-            taps[centre - radius : centre + radius + 1], device=out.device, dtype=out.dtype
-        )
-        shape = [1] * (dim + 2)
-        shape[axis + 2] = -1
-        padding = [0] * dim
-        padding[axis] = radius
-        out = conv(out, kernel.view(shape), padding=padding)
-        # what the zero padding left out, as a factor per position along this axis
-        ones = torch.ones(1, 1, size, device=out.device, dtype=out.dtype)
-        kept = F.conv1d(ones, kernel.view(1, 1, -1), padding=radius).view(shape)
-        out = out.div_(kept)
-    return out.view(field.shape)
+        matrix = gaussian_matrix(size, float(sigma), field)
+        if axis == field.ndim - 1:
+            out = out @ matrix.T
+        else:
+            out = (matrix @ out.flatten(axis + 1)).view(field.shape)
+    return out
 
 
 def box_sum(field: Tensor, radius: int) -> Tensor:

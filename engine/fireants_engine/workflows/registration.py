@@ -11,8 +11,16 @@ import torch
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.errors import InputError, StoppedError
-from fireants_engine.geometry import Image
-from fireants_engine.pipeline import Control, Event, Outcome, Preview, RunFinished, run_plan
+from fireants_engine.geometry import Grid, Image
+from fireants_engine.pipeline import (
+    Control,
+    Event,
+    Outcome,
+    Preview,
+    RunFinished,
+    RunOutput,
+    run_plan,
+)
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.build import build
 from fireants_engine.transforms import Transform, linear_part
@@ -36,6 +44,17 @@ def _peak_memory_mb(ctx: ExecutionContext) -> float:
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _settled(output: RunOutput, grid: Grid) -> RunOutput:
+    """The same output with its transform at full resolution on the CPU: no device memory stays."""
+    last = output.transform
+    transform = at_full_resolution(last, grid)
+    stages = tuple(
+        (name, replace(stage, transform=transform if stage.transform is last else stage.transform))
+        for name, stage in output.stages
+    )
+    return replace(output, transform=transform, stages=stages)
 
 
 def run(
@@ -71,11 +90,14 @@ def run(
     for event in run_plan(build(recipe, initial), fixed, moving, ctx, control):
         if isinstance(event, RunFinished):
             log.append(replace(event, result=None))
+            output = _settled(event.result, fixed.grid)
             result = Result(
-                *_usable(event.result, fixed),
+                output.transform,
+                fixed.grid,
                 recipe=recipe,
                 fixed=fixed,
                 moving=moving,
+                output=output,
                 execution={
                     "device": str(ctx.device),
                     "kernels": ctx.kernels.name,
@@ -110,9 +132,7 @@ def register(
     Raises InputError, OutOfMemoryError or DivergedError.
     """
     result: Result | None = None
-    for event in run(
-        fixed, moving, recipe, execution=execution, initial=initial, control=control
-    ):
+    for event in run(fixed, moving, recipe, execution=execution, initial=initial, control=control):
         if on_event is not None:
             on_event(event)
         if isinstance(event, RunFinished):

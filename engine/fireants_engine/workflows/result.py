@@ -59,6 +59,14 @@ class Mapping:
         alone = self.forward.then(self.affine.inverse())
         return Displacement.from_mm(alone.displacement(self.grid), self.grid)
 
+    @property
+    def inverse_warp_field(self) -> Displacement | None:
+        """The inverse of `warp_field`, on the fixed grid; None if there is no warp."""
+        last = _parts(self.backward)[-1]
+        if isinstance(last, Displacement) and last.grid.same_space(self.grid):
+            return last
+        return None if self.warp_field is None else self.warp_field.inverse()
+
     # ------------------------------------------------------------- application
     def warp(self, image: Image, grid: Grid | None = None, *, fill: float = 0.0) -> Image:
         """`image` (in the moving image's space) on the fixed grid, or on `grid`."""

@@ -66,7 +66,7 @@ def test_at_its_own_voxels_an_image_is_itself() -> None:
 
 
 @pytest.mark.parametrize("border", [False, True])
-@pytest.mark.parametrize("shape", [(5, 7), (3, 5, 4)])
+@pytest.mark.parametrize("shape", [(5, 7), (3, 4, 3)])
 def test_sample_gradients(shape: tuple[int, ...], border: bool) -> None:
     dim = len(shape)
     image = rand(1, 2, *shape).requires_grad_(True)
@@ -119,17 +119,18 @@ def test_warp_takes_batches() -> None:
         torch.testing.assert_close(both[b : b + 1], ref.warp(image[b : b + 1], matrix, (4, 7), u))
 
 
-@pytest.mark.parametrize("shape", [(5, 7), (4, 5), (3, 5, 4), (4, 3, 2)])
+@pytest.mark.parametrize("shape", [(5, 3), (4, 5), (3, 2, 4), (4, 1, 3)])
 def test_warp_gradients(shape: tuple[int, ...]) -> None:
     dim = len(shape)
-    image = rand(1, 2, *[n + 2 for n in shape]).requires_grad_(True)
+    channels = 2 if dim == 2 else 1
+    image = rand(1, channels, *[n + 1 for n in shape]).requires_grad_(True)
     matrix = some_matrix(dim)
     u = off_grid_u(matrix, shape).requires_grad_(True)
     matrix = matrix.requires_grad_(True)
     assert gradcheck(lambda i, m, v: ref.warp(i, m, shape, v), (image, matrix, u))
 
 
-@pytest.mark.parametrize("shape", [(5, 7), (3, 5, 4)])
+@pytest.mark.parametrize("shape", [(5, 7), (3, 4, 2)])
 def test_warp_gradients_without_displacement(shape: tuple[int, ...]) -> None:
     dim = len(shape)
     image = rand(1, 1, *[n + 2 for n in shape]).requires_grad_(True)

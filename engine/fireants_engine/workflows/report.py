@@ -1,0 +1,286 @@
+"""What a run did, as plain values: the content of report.json."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping as Dict
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fireants_engine.context import ExecutionContext
+from fireants_engine.errors import InputError
+from fireants_engine.evaluation.landmarks import LandmarkError, target_registration_error
+from fireants_engine.evaluation.overlap import dice_per_label
+from fireants_engine.geometry import Image
+from fireants_engine.kernels import REFERENCE
+from fireants_engine.ops import as_label_values, count_folds, jacobian_determinant, warp_labels
+from fireants_engine.pipeline import (
+    Iteration,
+    LevelFinished,
+    LevelStarted,
+    RunStarted,
+    StageStarted,
+)
+from fireants_engine.pipeline.initialise import mass
+from fireants_engine.pipeline.prepare import normalise
+from fireants_engine.transforms import Affine, linear_part
+from fireants_engine.workflows.result import Result
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What was given beside the pair, for measuring and for the record.
+
+    landmarks: fixed and moving points, both (n, d) LPS mm; files: role (fixed_mask, moving_mask,
+    init, landmarks) -> path it came from.
+    """
+
+    moving_labels: Image | None = None
+    fixed_labels: Image | None = None
+    landmarks: tuple[np.ndarray, np.ndarray] | None = None
+    files: Dict[str, Path] = field(default_factory=dict)
+
+    def check(self, result_dim: int, fixed: Image) -> None:
+        """Raise InputError for label maps that cannot be used with this fixed image."""
+        for labels in (self.moving_labels, self.fixed_labels):
+            if labels is None:
+                continue
+            if labels.dim != result_dim:
+                raise InputError(
+                    f"{labels.name} is {labels.dim}D but the images are {result_dim}D; "
+                    "give a label map of the same dimension."
+                )
+            as_label_values(labels)
+        if self.fixed_labels is not None and not self.fixed_labels.grid.same_space(fixed.grid):
+            raise InputError(
+                f"{self.fixed_labels.name}: the fixed labels lie on another grid than "
+                f"{fixed.name}; resample them onto it."
+            )
+
+
+def plain(value: Any) -> Any:
+    """Values that JSON holds: NumPy numbers unwrapped, NaN and infinity as null."""
+    if isinstance(value, Dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+# ------------------------------------------------------------------ inputs
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def data_sha256(data: torch.Tensor) -> str:
+    """sha256 of a tensor's values."""
+    return hashlib.sha256(np.ascontiguousarray(data.cpu().numpy()).tobytes()).hexdigest()
+
+
+def _source(path: str | Path | None, data: torch.Tensor | None = None) -> dict[str, Any]:
+    """Path and file hash, or the hash of the values where they came from no file."""
+    if path is not None and Path(path).is_file():
+        return {"path": str(Path(path).resolve()), "sha256": file_sha256(Path(path))}
+    return {"path": None, "data_sha256": None if data is None else data_sha256(data)}
+
+
+def _inputs(result: Result, extras: Extras) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for role, image in (("fixed", result.fixed), ("moving", result.moving)):
+        out[role] = {
+            "name": image.name,
+            **_source(image.path, image.data),
+            "channels": image.channels,
+            "grid": image.grid.to_dict(),
+        }
+        if image.mask is not None:
+            out[f"{role}_mask"] = _source(extras.files.get(f"{role}_mask"), image.mask)
+    for role, labels in (
+        ("moving_labels", extras.moving_labels),
+        ("fixed_labels", extras.fixed_labels),
+    ):
+        if labels is not None:
+            out[role] = {"name": labels.name, **_source(labels.path, labels.data)}
+    for role in ("init", "landmarks"):
+        if role in extras.files:
+            out[role] = _source(extras.files[role])
+    return out
+
+
+# ------------------------------------------------------------------ what happened
+def _stages(result: Result) -> list[dict[str, Any]]:
+    """Per stage and level: the plan, the steps taken, every loss, why it ended and its folds."""
+    plan: list[Any] = []
+    taken: list[list[dict[str, Any]]] = []
+    started = 0.0
+    for event in result.events:
+        match event:
+            case RunStarted():
+                plan = list(event.plan.get("stages", []))
+            case StageStarted():
+                taken.append([])
+            case LevelStarted():
+                taken[-1].append({"losses": []})
+                started = event.seconds
+            case Iteration():
+                taken[-1][-1]["losses"] += event.losses
+            case LevelFinished():
+                taken[-1][-1].update(
+                    steps=event.steps,
+                    loss=event.loss,
+                    reason=event.reason,
+                    folds=event.folds,
+                    fold_fraction=event.fold_fraction,
+                    seconds=event.seconds - started,
+                )
+    out = []
+    for (name, stage), wanted, levels in zip(result.output.stages, plan, taken, strict=False):
+        merged = [
+            {**before, **after} for before, after in zip(wanted["levels"], levels, strict=False)
+        ]
+        out.append(
+            {
+                "name": name,
+                "terms": wanted["terms"],
+                "outcome": stage.outcome.name,
+                "loss": stage.loss,
+                "levels": merged,
+            }
+        )
+    return out
+
+
+def affine_to_dict(affine: Affine) -> dict[str, Any]:
+    """Homogeneous matrix (LPS mm, fixed -> moving) and centre, exactly."""
+    return {"matrix": affine.matrix.tolist(), "centre_mm": affine.centre_mm.tolist()}
+
+
+def _start(result: Result) -> dict[str, Any]:
+    if result.initial is not None:
+        given = linear_part(result.initial)
+        return {"kind": "given", **({} if given is None else affine_to_dict(given))}
+    initial = result.output.initial
+    return {"kind": "recipe", **({} if initial is None else initial.to_dict())}
+
+
+# ------------------------------------------------------------------ quality
+def foreground(image: Image) -> tuple[torch.Tensor, str]:
+    """Bool tensor (*grid.shape) of what counts, and its name: the mask, or above the background."""
+    if image.mask is not None:
+        return image.mask.cpu(), "fixed mask"
+    inside = mass(normalise(image, ExecutionContext()), None) > 0
+    return inside, "foreground of the fixed image"
+
+
+def _deformation(result: Result) -> dict[str, Any]:
+    """Folds (strict), Jacobian and inverse residual of the full-resolution warp."""
+    warp, inverse = result.warp_field, result.inverse_warp_field
+    if warp is None or inverse is None:
+        return {"deformable": False}
+    inside, where = foreground(result.fixed)
+    everywhere, share = count_folds(warp.u)
+    number, fraction = count_folds(warp.u, inside[None, None])
+    chosen = jacobian_determinant(warp.u)[0, 0][inside]
+    residual = REFERENCE.compose(inverse.u, warp.u).norm(dim=1)[0][inside]
+    length = warp.u.norm(dim=1)[0][inside]
+    return {
+        "deformable": True,
+        "inside": where,
+        "folds": {"voxels": everywhere, "fraction": share},
+        "folds_inside": {"voxels": number, "fraction": fraction},
+        "jacobian_inside": _range(chosen),
+        "displacement_inside_vox": _range(length),
+        "inverse_residual_inside_vox": _range(residual),
+    }
+
+
+def _range(values: torch.Tensor) -> dict[str, float | None]:
+    if values.numel() == 0:
+        return {"min": None, "mean": None, "max": None}
+    values = values.double()
+    return {
+        "min": values.min().item(),
+        "mean": values.mean().item(),
+        "max": values.max().item(),
+    }
+
+
+def _dice(fixed: Image, moved: Image) -> dict[str, Any]:
+    truth, found = (as_label_values(item).cpu().numpy() for item in (fixed, moved))
+    labels = dice_per_label(truth, found)
+    mean = float(np.mean(list(labels.values()))) if labels else None
+    return {"mean": mean, "labels": labels}
+
+
+def _tre(error: LandmarkError) -> dict[str, float]:
+    return {
+        "mean": error.mean_mm,
+        "median": error.median_mm,
+        "p95": error.p95_mm,
+        "max": float(error.distances_mm.max()),
+    }
+
+
+def _quality(result: Result, extras: Extras, warped_labels: Image | None) -> dict[str, Any]:
+    out = _deformation(result)
+    if extras.fixed_labels is not None and extras.moving_labels is not None:
+        assert warped_labels is not None
+        still = warp_labels(extras.moving_labels, Affine.identity(result.grid.dim), result.grid)
+        out["dice"] = {
+            "before": _dice(extras.fixed_labels, still),
+            "after": _dice(extras.fixed_labels, warped_labels),
+        }
+    if extras.landmarks is not None:
+        fixed, moving = extras.landmarks
+        out["tre_mm"] = {
+            "points": len(fixed),
+            "before": _tre(target_registration_error(fixed, moving)),
+            "after": _tre(target_registration_error(result.transform(fixed), moving)),
+        }
+    return out
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the result."""
+    names = {"fireants_engine": "fireants_engine", "torch": "torch", "numpy": "numpy"}
+    out = {name: str(import_module(module).__version__) for name, module in names.items()}
+    out["SimpleITK"] = str(import_module("SimpleITK").Version_VersionString())
+    return {**out, "python": platform.python_version()}
+
+
+def make_report(result: Result, extras: Extras, warped_labels: Image | None) -> dict[str, Any]:
+    """report.json: plain values only."""
+    report = {
+        "format": FORMAT,
+        "outcome": result.outcome.name,
+        "sentence": result.outcome.value,
+        "recipe": {"name": result.recipe.name, "hash": result.recipe.hash},
+        "seed": result.recipe.seed,
+        "seconds": result.output.seconds,
+        "preview_seconds": result.output.preview_seconds,
+        "peak_memory_mb": result.peak_memory_mb,
+        "execution": result.execution,
+        "versions": versions(),
+        "inputs": _inputs(result, extras),
+        "start": _start(result),
+        "stages": _stages(result),
+        "affine": affine_to_dict(result.affine),
+        "quality": _quality(result, extras, warped_labels),
+    }
+    return plain(report)

@@ -1,0 +1,305 @@
+"""The run directory: everything a run leaves, written whole, loaded and replayed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fireants_engine.errors import InputError, RecipeError
+from fireants_engine.geometry import Grid, Image
+from fireants_engine.io.images import load_image, save_image
+from fireants_engine.io.transforms import (
+    AFFINE_FILE,
+    INVERSE_FILE,
+    WARP_FILE,
+    load_displacement,
+    load_folder,
+    save_affine,
+    save_displacement,
+)
+from fireants_engine.pipeline import Event
+from fireants_engine.pipeline.events import to_dict
+from fireants_engine.recipe import Recipe
+from fireants_engine.transforms import Affine, Chain, Displacement, Transform
+from fireants_engine.workflows.registration import Execution, register
+from fireants_engine.workflows.report import (
+    FORMAT,
+    Extras,
+    data_sha256,
+    file_sha256,
+    make_report,
+    plain,
+)
+from fireants_engine.workflows.result import Mapping, Result
+
+REPORT_FILE = "report.json"
+LABELS_FILE = "warped_labels.nii.gz"
+
+
+# ------------------------------------------------------------------ where to
+def check_output_folder(folder: str | Path) -> Path:
+    """Raise InputError unless `folder` can be written or made; nothing is left behind.
+
+    Call it before a long run: the answer comes while nothing is lost yet.
+    """
+    folder = Path(folder)
+    place = folder
+    while not place.exists():
+        if place.parent == place:
+            break
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(
+            f"{folder}: the output folder cannot be made because {place} is a file; "
+            "choose another folder."
+        )
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the output folder is not writable ({error.strerror or error}); "
+            "choose another folder or change its permissions."
+        ) from None
+    return folder
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A temporary folder whose files become those of `folder` when all of them are written.
+
+    A new folder appears at once; in an existing one files are replaced one by one, the report
+    last. Nothing of an unfinished run is left.
+    """
+    check_output_folder(folder)
+    fresh = not folder.exists()
+    inside = folder.parent if fresh else folder
+    inside.mkdir(parents=True, exist_ok=True)
+    temporary = inside / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
+    temporary.mkdir()
+    try:
+        yield temporary
+        if fresh:
+            os.replace(temporary, folder)
+            return
+        files = sorted(temporary.iterdir(), key=lambda f: f.name == REPORT_FILE)
+        if not (temporary / LABELS_FILE).exists() and (folder / REPORT_FILE).exists():
+            (folder / LABELS_FILE).unlink(missing_ok=True)  # of the run that is replaced
+        for file in files:
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+# ------------------------------------------------------------------ save
+def save_run(
+    result: Result,
+    folder: str | Path,
+    *,
+    moving_labels: Image | None = None,
+    fixed_labels: Image | None = None,
+    landmarks: tuple[np.ndarray, np.ndarray] | None = None,
+    files: dict[str, Path] | None = None,
+) -> Path:
+    """Write the run directory of the contract and return it.
+
+    warped.nii.gz, 0GenericAffine.mat, 1Warp.nii.gz, 1InverseWarp.nii.gz, jacobian.nii.gz,
+    warped_labels.nii.gz (with `moving_labels`), recipe.yaml, report.json, report.html and
+    events.jsonl. Points go fixed -> moving through the warp, then the affine. A linear run
+    has warps of zeros, so that the same commands apply to every run.
+
+    landmarks: fixed and moving points (n, d), LPS mm, measured before and after; files: role
+    (fixed_mask, moving_mask, init, landmarks) -> path, for the record and for `replay`.
+    Raises InputError when the folder cannot be written or the label maps do not fit.
+    """
+    folder = Path(folder)
+    extras = Extras(moving_labels, fixed_labels, landmarks, files or {})
+    extras.check(result.grid.dim, result.fixed)
+    with _staged(folder) as temporary:
+        _write_transforms(result, temporary)
+        save_image(result.moved, temporary / "warped.nii.gz")
+        save_image(result.jacobian(), temporary / "jacobian.nii.gz")
+        warped_labels = None
+        if moving_labels is not None:
+            warped_labels = result.warp_labels(moving_labels)
+            save_image(warped_labels, temporary / LABELS_FILE)
+        result.recipe.save(temporary / "recipe.yaml")
+        lines = [json.dumps(plain(to_dict(event)), allow_nan=False) for event in result.events]
+        _write(temporary / "events.jsonl", "\n".join(lines) + "\n")
+        report = make_report(result, extras, warped_labels)
+        _write(temporary / "report.html", _html(result, report))
+        _write(temporary / REPORT_FILE, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return folder
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_transforms(result: Mapping, folder: Path) -> None:
+    save_affine(result.affine, folder / AFFINE_FILE)
+    warp, inverse = result.warp_field, result.inverse_warp_field
+    if warp is None or inverse is None:
+        nothing = torch.zeros((1, result.grid.dim, *result.grid.shape))
+        warp = inverse = Displacement(nothing, result.grid)
+    save_displacement(warp, folder / WARP_FILE)
+    save_displacement(inverse, folder / INVERSE_FILE)
+
+
+def _html(result: Result, report: dict[str, Any]) -> str:
+    from fireants_engine.workflows.pictures import Painter, loss_curves
+    from fireants_engine.workflows.report_html import render
+
+    pictures = Painter(result).all()
+    curve = loss_curves(report["stages"])
+    if curve is not None:
+        pictures["loss"] = curve
+    return render(report, pictures)
+
+
+# ------------------------------------------------------------------ load
+@dataclass(frozen=True, eq=False)
+class SavedRun(Mapping):
+    """A run read back from its folder: use it like a Result (warp, transform, inverse, ...)."""
+
+    folder: Path = field(kw_only=True)
+    recipe: Recipe = field(kw_only=True)
+    report: dict[str, Any] = field(kw_only=True)
+
+    def grid_of(self, role: str) -> Grid:
+        """The grid of the "fixed" or "moving" image."""
+        return _grid(self.report["inputs"][role]["grid"])
+
+
+def _grid(data: dict[str, Any]) -> Grid:
+    return Grid(
+        tuple(data["size"]),
+        tuple(data["spacing_mm"]),
+        tuple(data["origin_mm"]),
+        np.asarray(data["direction"]),
+    )
+
+
+def load_run(folder: str | Path) -> SavedRun:
+    """The run in `folder`; raises InputError when it is no (whole) run directory."""
+    folder = Path(folder)
+    try:
+        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        grid = _grid(report["inputs"]["fixed"]["grid"])
+        if report["format"] != FORMAT:
+            raise KeyError("format")
+    except OSError:
+        raise InputError(
+            f"{folder}: this is not a run directory ({REPORT_FILE} is missing); give a folder that "
+            "'fireants-engine run' or 'Result.save' wrote."
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder / REPORT_FILE}: this report is damaged or of another version; repeat the run."
+        ) from None
+    forward = load_folder(folder)
+    if forward.dim != grid.dim:
+        raise InputError(f"{folder}: transform ({forward.dim}D) and report ({grid.dim}D) disagree.")
+    return SavedRun(
+        forward,
+        grid,
+        known_inverse=lambda: _load_inverse(folder, forward),
+        folder=folder,
+        recipe=Recipe.load(folder / "recipe.yaml"),
+        report=report,
+    )
+
+
+def _load_inverse(folder: Path, forward: Transform) -> Transform:
+    """Inverse affine, then the inverse warp of the folder."""
+    if isinstance(forward, Affine):
+        return forward.inverse()
+    assert isinstance(forward, Chain)
+    if not (folder / INVERSE_FILE).is_file():
+        return forward.inverse()
+    return Chain([forward.parts[-1].inverse(), load_displacement(folder / INVERSE_FILE)])
+
+
+# ------------------------------------------------------------------ replay
+def _same_input(report: dict[str, Any], role: str, given: Image | None) -> Image:
+    """The image of a run again: loaded from its path, or as given; its content must agree."""
+    item = report["inputs"][role]
+    name = role.replace("_", " ")
+    if given is None:
+        if item["path"] is None:
+            raise InputError(
+                f"The {name} of this run did not come from a file; give it to replay({role}=...)."
+            )
+        given = load_image(item["path"])
+    if given.path is not None and "sha256" in item:
+        same = file_sha256(Path(given.path)) == item["sha256"]
+    elif "data_sha256" in item:
+        same = data_sha256(given.data) == item["data_sha256"]
+    else:
+        return given  # data in memory against a file: nothing to compare
+    if not same:
+        raise InputError(
+            f"{given.path or given.name}: the {name} has changed since the run (its sha256 "
+            "differs); restore the file, or start a new run."
+        )
+    return given
+
+
+def replay(
+    folder: str | Path,
+    *,
+    fixed: Image | None = None,
+    moving: Image | None = None,
+    execution: Execution | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Result:
+    """Repeat a saved run: same inputs (checked by sha256), recipe, start and seed.
+
+    fixed, moving: needed where the inputs did not come from files (then with their masks).
+    execution: default the run's own device and kernels. On the same machine and number of
+    threads the transform is the same to the bit. Raises InputError for changed inputs.
+    """
+    saved = load_run(folder)
+    report = saved.report
+    if saved.recipe.hash != report["recipe"]["hash"]:
+        raise RecipeError(
+            f"{saved.folder / 'recipe.yaml'}: the recipe was changed since the run; "
+            "use it for a new run instead of a replay."
+        )
+    given = {"fixed": fixed, "moving": moving}
+    pair = {role: _same_input(report, role, image) for role, image in given.items()}
+    for role, image in pair.items():
+        item = report["inputs"].get(f"{role}_mask")
+        if item is None:
+            pair[role] = replace(image, mask=None)
+        elif item["path"] is not None:
+            pair[role] = image.with_mask(_same_input(report, f"{role}_mask", None))
+        elif image.mask is None or data_sha256(image.mask) != item["data_sha256"]:
+            raise InputError(
+                f"The {role} mask of this run did not come from a file; give "
+                f"replay({role}=...) the image with that mask."
+            )
+    start = report["start"]
+    initial = None
+    if start["kind"] == "given":
+        initial = Affine(np.array(start["matrix"]), np.array(start["centre_mm"]))
+    where = report["execution"]
+    return register(
+        pair["fixed"],
+        pair["moving"],
+        saved.recipe,
+        execution=execution or Execution(where["device"], where["kernels"]),
+        initial=initial,
+        on_event=on_event,
+    )
