@@ -1,0 +1,1 @@
+"""`fireants-engine`: the command line. The only part of the engine that prints."""

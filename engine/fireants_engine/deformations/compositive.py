@@ -44,9 +44,9 @@ class Compositive(Deformation):
     """
 
     sigma_grad_mm: float = 1.0
-    sigma_warp_mm: float = 0.5
+    sigma_warp_mm: float = 0.7
     grad_floor_vox: float = 1.0
-    warp_floor_vox: float = 0.5
+    warp_floor_vox: float = 0.7
 
     def init(self, pair: Pair, initial: Transform, ctx: ExecutionContext) -> CompositiveState:
         affine = linear_part(initial)

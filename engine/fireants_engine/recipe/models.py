@@ -47,7 +47,7 @@ class MomentsStart(Spec):
 
     kind: Literal["moments"] = "moments"
     order: Literal[1, 2] = _field(
-        1, "1: match centres of mass. 2: also try all rotations that match principal axes.",
+        2, "1: match centres of mass. 2: also try all rotations that match principal axes.",
         title="Order",
     )  # fmt: skip
     score: Literal["ncc", "mi"] = _field(
@@ -81,7 +81,7 @@ class GreedySpec(Spec):
         title="Update smoothing", unit="mm", ge=0, le=100,
     )  # fmt: skip
     sigma_warp_mm: float = _field(
-        0.5, "Smoothing of the whole warp after each step: larger is stiffer and folds less.",
+        0.7, "Smoothing of the whole warp after each step: larger is stiffer and folds less.",
         title="Warp smoothing", unit="mm", ge=0, le=100,
     )  # fmt: skip
     grad_floor_vox: float = _field(
@@ -89,7 +89,7 @@ class GreedySpec(Spec):
         title="Update smoothing, at least", unit="voxels", ge=0, le=20,
     )  # fmt: skip
     warp_floor_vox: float = _field(
-        0.5, "Warp smoothing is at least this many voxels of the level.",
+        0.7, "Warp smoothing is at least this many voxels of the level.",
         title="Warp smoothing, at least", unit="voxels", ge=0, le=20,
     )  # fmt: skip
 

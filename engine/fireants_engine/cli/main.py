@@ -1,0 +1,169 @@
+"""Entry point: arguments to commands, errors to one sentence and an exit code.
+
+Nothing heavy is imported here, so that `--help` and `presets` answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from fireants_engine.errors import FireantsError, InputError, StoppedError
+
+PROG = "fireants-engine"
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+LAYOUT = """
+OUT then holds warped.nii.gz, 0GenericAffine.mat, 1Warp.nii.gz, 1InverseWarp.nii.gz (as ITK and
+ANTs read them; points go fixed -> moving), jacobian.nii.gz, warped_labels.nii.gz with
+--moving-labels, recipe.yaml, report.json, report.html and events.jsonl.
+Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved).
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose mistakes are InputErrors of one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see '{self.prog} --help'.")
+
+
+def _run_parser(commands: argparse._SubParsersAction) -> None:
+    run = commands.add_parser(
+        "run",
+        help="register two images and save everything",
+        description="Register MOVING onto FIXED and write a run directory.",
+        epilog=LAYOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("fixed", type=Path, metavar="FIXED", help="image that stays")
+    run.add_argument("moving", type=Path, metavar="MOVING", help="image that is carried onto it")
+    run.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="run directory"
+    )
+    what = run.add_mutually_exclusive_group()
+    what.add_argument("--preset", metavar="NAME", help="packaged recipe (brain-mri)")
+    what.add_argument("--recipe", type=Path, metavar="FILE", help="recipe of your own, YAML")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
+        help="change a recipe value, such as stages.greedy.descent.step=0.3 (repeatable)",
+    )  # fmt: skip
+    run.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
+    run.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:I or mps")
+    run.add_argument("--kernels", default="auto", metavar="K", help="auto or the name of a backend")
+    run.add_argument("--threads", type=int, metavar="N", help="CPU threads (all)")
+    for name, meta, text in (
+        ("--fixed-mask", "M", "only non-zero voxels of FIXED count"),
+        ("--moving-mask", "M", "only non-zero voxels of MOVING count"),
+        ("--moving-labels", "SEG", "label map of MOVING, carried along"),
+        ("--fixed-labels", "SEG", "label map of FIXED: reports Dice with --moving-labels"),
+        ("--landmarks", "CSV", "columns x,y,z (fixed) and mx,my,mz (moving), LPS mm"),
+        ("--init", "TRANSFORM", "linear transform or run directory to start from"),
+    ):
+        run.add_argument(name, type=Path, metavar=meta, help=text)
+    run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+
+def _use_parsers(commands: argparse._SubParsersAction) -> None:
+    apply = commands.add_parser("apply", help="carry another image or label map through a run")
+    apply.add_argument("run", type=Path, metavar="OUT", help="run directory")
+    apply.add_argument("image", type=Path, metavar="IMAGE", help="in the moving image's space")
+    apply.add_argument(
+        "--inverse", action="store_true", help="IMAGE is in the fixed image's space instead"
+    )
+    apply.add_argument("--labels", action="store_true", help="IMAGE holds labels: stays integer")
+    apply.add_argument(
+        "--reference", type=Path, metavar="GRID",
+        help="image whose grid the result gets (fixed image; with --inverse: moving image)",
+    )  # fmt: skip
+    apply.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    points = commands.add_parser("points", help="carry points through a run")
+    points.add_argument("run", type=Path, metavar="OUT", help="run directory")
+    points.add_argument(
+        "points", type=Path, metavar="FILE", help="CSV with x,y,z (2D: x,y), LPS mm"
+    )
+    points.add_argument("--inverse", action="store_true", help="moving -> fixed instead")
+    points.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(prog=PROG, description="Deformable image registration without a window.")
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an unexpected error came from"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _run_parser(commands)
+    _use_parsers(commands)
+    presets = commands.add_parser("presets", help="list the packaged recipes, or print one as YAML")
+    presets.add_argument("name", nargs="?", metavar="NAME")
+    commands.add_parser(
+        "kernels", help="what computes here: devices, and which function runs where"
+    )
+    return parser
+
+
+def _command(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    """The function of a command; its imports happen here."""
+    if args.command == "run":
+        from fireants_engine.cli.run import run as command
+    elif args.command == "apply":
+        from fireants_engine.cli.use import apply as command
+    elif args.command == "points":
+        from fireants_engine.cli.use import points as command
+    elif args.command == "presets":
+        from fireants_engine.cli.info import presets as command
+    else:
+        from fireants_engine.cli.info import kernels as command
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; never raises for what a user can cause."""
+    traceback = "--traceback" in (sys.argv if argv is None else argv)
+    try:
+        parser = make_parser()
+        args = parser.parse_args(argv)
+        if args.version:
+            from fireants_engine import __version__
+
+            print(__version__)
+            return DONE
+        if args.command is None:
+            parser.print_help()
+            return DONE
+        return _command(args)(args)
+    except SystemExit as stop:  # argparse after --help
+        return int(stop.code or 0)
+    except InputError as error:
+        return _say(str(error), BAD_INPUT)
+    except StoppedError as error:
+        return _say(str(error), INTERRUPTED)
+    except FireantsError as error:
+        return _say(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _say("Interrupted before there was anything to save.", INTERRUPTED)
+    except BrokenPipeError:
+        return FAILED
+    except Exception as error:
+        if traceback:
+            raise
+        what = " ".join(str(error).split())[:200]
+        return _say(
+            f"Unexpected {type(error).__name__}: {what} (repeat with '{PROG} --traceback ...' to "
+            "see where, and report it).",
+            FAILED,
+        )
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"{PROG}: {' '.join(sentence.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
