@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -82,9 +82,7 @@ def _use_parsers(commands: argparse._SubParsersAction) -> None:
     apply.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     points = commands.add_parser("points", help="carry points through a run")
     points.add_argument("run", type=Path, metavar="OUT", help="run directory")
-    points.add_argument(
-        "points", type=Path, metavar="FILE", help="CSV with x,y,z (2D: x,y), LPS mm"
-    )
+    points.add_argument("points", type=Path, metavar="FILE", help="CSV: x,y,z (2D: x,y), LPS mm")
     points.add_argument("--inverse", action="store_true", help="moving -> fixed instead")
     points.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
 
@@ -99,44 +97,42 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _run_parser(commands)
     _use_parsers(commands)
-    presets = commands.add_parser("presets", help="list the packaged recipes, or print one as YAML")
+    presets = commands.add_parser("presets", help="list the packaged recipes, or print one")
     presets.add_argument("name", nargs="?", metavar="NAME")
-    commands.add_parser(
-        "kernels", help="what computes here: devices, and which function runs where"
-    )
+    commands.add_parser("kernels", help="devices found, and which function runs where")
     return parser
 
 
-def _command(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
-    """The function of a command; its imports happen here."""
-    if args.command == "run":
-        from fireants_engine.cli.run import run as command
-    elif args.command == "apply":
-        from fireants_engine.cli.use import apply as command
-    elif args.command == "points":
-        from fireants_engine.cli.use import points as command
-    elif args.command == "presets":
-        from fireants_engine.cli.info import presets as command
-    else:
-        from fireants_engine.cli.info import kernels as command
-    return command
+def _dispatch(argv: Sequence[str] | None) -> int:
+    """Parse and run one command; its imports happen here."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.version:
+        from fireants_engine import __version__
+
+        print(__version__)
+        return DONE
+    match args.command:
+        case "run":
+            from fireants_engine.cli.run import run as command
+        case "apply":
+            from fireants_engine.cli.use import apply as command
+        case "points":
+            from fireants_engine.cli.use import points as command
+        case "presets":
+            from fireants_engine.cli.info import presets as command
+        case "kernels":
+            from fireants_engine.cli.info import kernels as command
+        case _:
+            parser.print_help()
+            return DONE
+    return command(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises for what a user can cause."""
-    traceback = "--traceback" in (sys.argv if argv is None else argv)
     try:
-        parser = make_parser()
-        args = parser.parse_args(argv)
-        if args.version:
-            from fireants_engine import __version__
-
-            print(__version__)
-            return DONE
-        if args.command is None:
-            parser.print_help()
-            return DONE
-        return _command(args)(args)
+        return _dispatch(argv)
     except SystemExit as stop:  # argparse after --help
         return int(stop.code or 0)
     except InputError as error:
@@ -150,12 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return FAILED
     except Exception as error:
-        if traceback:
+        if "--traceback" in (sys.argv if argv is None else argv):
             raise
-        what = " ".join(str(error).split())[:200]
         return _say(
-            f"Unexpected {type(error).__name__}: {what} (repeat with '{PROG} --traceback ...' to "
-            "see where, and report it).",
+            f"Unexpected {type(error).__name__}: {str(error)[:200]} (repeat with "
+            f"'{PROG} --traceback ...' to see where, and report it).",
             FAILED,
         )
 

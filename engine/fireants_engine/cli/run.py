@@ -22,7 +22,7 @@ from fireants_engine.recipe import Recipe
 from fireants_engine.transforms import Transform, linear_part
 from fireants_engine.workflows.registration import Execution, register
 from fireants_engine.workflows.report import Extras
-from fireants_engine.workflows.rundir import check_output_folder, load_run, save_run
+from fireants_engine.workflows.rundir import check_output_folder, read_report, save_run
 
 DEFAULT_PRESET = "brain-mri"
 
@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
         files=dict(inputs.extras.files),
     )
     if not args.quiet:
-        print(summary(load_run(args.output).report, args.output))
+        print(summary(read_report(args.output), args.output))
     return 130 if result.outcome is Outcome.STOPPED else 0
 
 

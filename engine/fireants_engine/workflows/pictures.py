@@ -149,7 +149,7 @@ class Painter:
         for plane, ax in zip(self.planes, axes, strict=True):
             ax.set_axis_off()
             ax.set_title(plane.title, fontsize=8, color=GREY)
-        figure.subplots_adjust(0.005, 0.01, 0.995 - extra / 12, 0.93, wspace=0.02)
+        figure.subplots_adjust(0.005, 0.03, 0.995 - extra / 12, 0.93, wspace=0.02)
         return figure, axes
 
     def _grid_lines(self) -> bytes:

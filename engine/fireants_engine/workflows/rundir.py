@@ -191,44 +191,56 @@ def _grid(data: dict[str, Any]) -> Grid:
     )
 
 
-def load_run(folder: str | Path) -> SavedRun:
-    """The run in `folder`; raises InputError when it is no (whole) run directory."""
-    folder = Path(folder)
+def read_report(folder: str | Path) -> dict[str, Any]:
+    """report.json of a run directory; raises InputError when there is none or it is damaged."""
+    path = Path(folder) / REPORT_FILE
     try:
-        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
-        grid = _grid(report["inputs"]["fixed"]["grid"])
-        if report["format"] != FORMAT:
-            raise KeyError("format")
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if report["format"] == FORMAT and "grid" in report["inputs"]["fixed"]:
+            return report
     except OSError:
         raise InputError(
             f"{folder}: this is not a run directory ({REPORT_FILE} is missing); give a folder that "
             "'fireants-engine run' or 'Result.save' wrote."
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{folder / REPORT_FILE}: this report is damaged or of another version; repeat the run."
-        ) from None
+        pass
+    raise InputError(f"{path}: this report is damaged or of another version; repeat the run.")
+
+
+def load_run(folder: str | Path) -> SavedRun:
+    """The run in `folder`; raises InputError when it is no (whole) run directory."""
+    folder = Path(folder)
+    report = read_report(folder)
+    grid = _grid(report["inputs"]["fixed"]["grid"])
     forward = load_folder(folder)
     if forward.dim != grid.dim:
         raise InputError(f"{folder}: transform ({forward.dim}D) and report ({grid.dim}D) disagree.")
+    if isinstance(forward, Chain):
+        forward = Chain([_cropped(part, grid) for part in forward.parts])
     return SavedRun(
         forward,
         grid,
-        known_inverse=lambda: _load_inverse(folder, forward),
+        known_inverse=lambda: _load_inverse(folder, forward, grid),
         folder=folder,
         recipe=Recipe.load(folder / "recipe.yaml"),
         report=report,
     )
 
 
-def _load_inverse(folder: Path, forward: Transform) -> Transform:
+def _cropped(part: Transform, grid: Grid) -> Transform:
+    """A warp of one slice without the second one that its file holds (see save_displacement)."""
+    if isinstance(part, Displacement) and part.grid.size != grid.size:
+        return Displacement(part.u[:, :, : grid.shape[0]], grid)
+    return part
+
+
+def _load_inverse(folder: Path, forward: Transform, grid: Grid) -> Transform:
     """Inverse affine, then the inverse warp of the folder."""
-    if isinstance(forward, Affine):
+    if not isinstance(forward, Chain) or not (folder / INVERSE_FILE).is_file():
         return forward.inverse()
-    assert isinstance(forward, Chain)
-    if not (folder / INVERSE_FILE).is_file():
-        return forward.inverse()
-    return Chain([forward.parts[-1].inverse(), load_displacement(folder / INVERSE_FILE)])
+    warp = load_displacement(folder / INVERSE_FILE)
+    return Chain([forward.parts[-1].inverse(), _cropped(warp, grid)])
 
 
 # ------------------------------------------------------------------ replay

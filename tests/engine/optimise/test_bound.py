@@ -53,7 +53,7 @@ def test_works_on_a_device_whose_values_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize("shape", [(16, 18), (9, 10, 11)])
-@pytest.mark.parametrize("step", [0.25, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("step", [0.25, 0.5, 0.9])
 def test_a_step_below_one_is_a_diffeomorphism(shape: tuple[int, ...], step: float) -> None:
     """The docstring's (and Eq. B.1's) promise, for the roughest direction there is: one whose
     components all change sign from voxel to voxel."""

@@ -1,0 +1,151 @@
+"""One registration in one viewer: recipe, session and scene, without widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fireants_engine.errors import InputError
+from napari_fireants._layers import Scene, Snapshot, check_colours, snapshot
+from napari_fireants._session import Job, Product, Session
+from napari_fireants._store import RecipeStore
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+PLUGIN, WIDGET = "napari-fireants", "Register"
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """Which layer plays which part."""
+
+    fixed: Layer | None = None
+    moving: Layer | None = None
+    fixed_mask: Layer | None = None
+    moving_mask: Layer | None = None
+    moving_labels: Layer | None = None
+
+
+class Controller:
+    """Starts runs and puts what they yield into the viewer."""
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self.store = RecipeStore()
+        self.scene = Scene(viewer)
+        self.session = Session(self.scene.wanted)
+        self.session.controller = self  # whoever holds the session keeps the rest alive
+        self.last_roles = Roles()
+        self.current_roles: Callable[[], Roles] = lambda: self.last_roles
+        self.session.frames_ready.connect(self.scene.show)
+        self.session.finished.connect(self._on_finished)
+        self.session.failed.connect(self._on_failed)
+
+    @staticmethod
+    def roles(**layers: Layer | None) -> Roles:
+        return Roles(**layers)
+
+    def choose_recipe(self, recipe: Any) -> None:
+        """A preset's name, a path to a recipe file, or a Recipe. Raises RecipeError."""
+        if not isinstance(recipe, str | Path):
+            self.store.use(recipe)
+        elif Path(recipe).suffix in (".yaml", ".yml", ".json"):
+            self.store.load_file(recipe)
+        else:
+            self.store.load_preset(str(recipe))
+
+    def start(self, roles: Roles, device: str = "auto") -> None:
+        """Begin a run. Raises InputError when the layers cannot be registered."""
+        if self.session.busy:
+            raise InputError("A registration is still at work in this viewer; stop it first.")
+        if roles.fixed is None or roles.moving is None:
+            raise InputError("Choose a fixed and a moving image first.")
+        if roles.fixed is roles.moving:
+            raise InputError(
+                f"Fixed and moving are both {roles.fixed.name}; choose two different layers."
+            )
+        fixed, moving = snapshot(roles.fixed), snapshot(roles.moving)
+        check_colours(fixed, moving)
+        if fixed.ndim != moving.ndim:
+            raise InputError(
+                f"{fixed.name} is {fixed.ndim}D and {moving.name} is {moving.ndim}D; choose two "
+                "images of the same dimension."
+            )
+
+        def maybe(layer: Layer | None) -> Snapshot | None:
+            return None if layer is None else snapshot(layer)
+
+        job = Job(
+            fixed,
+            moving,
+            self.store.recipe,
+            device,
+            maybe(roles.fixed_mask),
+            maybe(roles.moving_mask),
+            maybe(roles.moving_labels),
+        )
+        self.last_roles = roles
+        self.scene.begin(roles.fixed, roles.moving, fixed)
+        self.session.start(job)
+
+    def apply_to(self, layer: Layer) -> None:
+        """Bring another layer of the moving space onto the fixed grid, in a thread."""
+        product = self.session.product
+        if product is None:
+            raise InputError("Run a registration first.")
+        source = snapshot(layer)
+
+        def work() -> Any:
+            from napari_fireants._job import apply_to
+
+            return apply_to(product.result, source)
+
+        def done(data: Any) -> None:
+            if source.labels:
+                self.scene.add_labels(data, layer, product.info)
+            else:
+                name = f"{layer.name} (registered)"
+                self.scene.add_image(data, name, product.info, rgb=source.rgb)
+
+        if not self.session.submit(work, done):
+            raise InputError("Please wait until the present task is done.")
+
+    def save(self, folder: str | Path, done: Any) -> None:
+        """Write the run directory in a thread, then call `done(folder)`."""
+        product = self.session.product
+        if product is None:
+            raise InputError("Run a registration first.")
+        layer = self.last_roles.moving_labels
+        labels = None if layer is None else snapshot(layer)
+
+        def work() -> Path:
+            from napari_fireants._layers import to_image
+
+            image = None if labels is None else to_image(labels)
+            product.result.save(folder, moving_labels=image)
+            return Path(folder)
+
+        if not self.session.submit(work, done):
+            raise InputError("Please wait until the present task is done.")
+
+    def _on_finished(self, product: Product | None) -> None:
+        if product is None:
+            self.scene.abandon()
+        else:
+            self.scene.finish(product.pictures, product.info, self.last_roles.moving_labels)
+
+    def _on_failed(self, _: str) -> None:
+        if self.session.product is None:
+            self.scene.abandon()
+
+
+def controller_for(viewer: Any) -> Controller:
+    """The controller of the viewer's Register dock (opened if need be), or one without a dock."""
+    if not hasattr(viewer, "window"):
+        return Controller(viewer)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    return panel.controller

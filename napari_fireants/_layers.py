@@ -1,0 +1,384 @@
+"""napari layers <-> engine images. The only file that knows both, and the only one that writes
+to the viewer.
+
+World coordinates of napari are (z, y, x); the engine's are LPS mm, (x, y, z): one is the other
+reversed. Layers are read through the whole public chain `layer.data_to_world`, never through
+`layer.affine` alone, and in the layer's own unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fireants_engine.errors import InputError
+from napari_fireants._preview import Look, Pictures, View, Wanted, checkerboard
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from fireants_engine import Image as EngineImage
+
+_TIME = {"t", "time", "frame", "frames"}
+_SHEAR = 1e-3
+
+
+# --------------------------------------------------------------------- reading layers
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """A layer as it is now: its data by reference, and where its samples lie.
+
+    size, spacing_mm, origin_mm, direction: as in the engine's Grid (x, y, z order, LPS mm).
+    notes: sentences a person should read.
+    """
+
+    name: str
+    data: Any
+    rgb: bool
+    labels: bool
+    size: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    origin_mm: tuple[float, ...]
+    direction: np.ndarray
+    path: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ndim(self) -> int:
+        return len(self.size)
+
+    @property
+    def geometry(self) -> str:
+        """One line for people: size, spacing, and whether the grid is oblique."""
+        small = max(self.spacing_mm) < 0.1
+        spacing = [s * 1000 if small else s for s in self.spacing_mm]
+        size = " × ".join(str(n) for n in self.size)
+        step = " × ".join(f"{s:.3g}" for s in spacing)
+        aligned = np.allclose(np.abs(self.direction).max(axis=0), 1, atol=1e-4)
+        kind = ", RGB" if self.rgb else ""
+        return f"{size}, {step} {'µm' if small else 'mm'}{kind}{'' if aligned else ', oblique'}"
+
+
+def _units_in_mm(layer: Layer) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Millimetres per world unit for each axis (z, y, x), and sentences about what was assumed."""
+    factors, notes = [], ()
+    for label, unit in zip(layer.axis_labels, layer.units, strict=True):
+        quantity = 1.0 * unit
+        if quantity.check("[length]"):
+            factors.append(float(quantity.to("millimeter").magnitude))
+        elif quantity.check("[time]") or str(label).lower() in _TIME:
+            raise InputError(
+                f"{layer.name}: axis {label!r} is time; choose one time point "
+                "(right-click the layer, Split Stack) and register that."
+            )
+        else:
+            factors.append(1.0)
+            notes = (f"{layer.name} has no physical unit: its numbers are taken as mm.",)
+    return np.array(factors), notes
+
+
+def _index_to_mm(layer: Layer) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Homogeneous matrix from index (x, y, z) to LPS mm (x, y, z), from basis points."""
+    dim = layer.ndim
+    factors, notes = _units_in_mm(layer)
+    origin = np.asarray(layer.data_to_world(np.zeros(dim)), dtype=float)
+    columns = [np.asarray(layer.data_to_world(e), dtype=float) - origin for e in np.eye(dim)]
+    out = np.eye(dim + 1)
+    out[:dim, :dim] = (np.stack(columns, axis=1) * factors[:, None])[::-1, ::-1]
+    out[:dim, dim] = (origin * factors)[::-1]
+    return out, notes
+
+
+def snapshot(layer: Layer) -> Snapshot:
+    """`layer` as it is now, quickly (no data are read).
+
+    Raises InputError for more than three axes, a time axis, or axes that are not at right angles.
+    """
+    labels = not hasattr(layer, "contrast_limits")
+    rgb = bool(getattr(layer, "rgb", False))
+    if layer.ndim not in (2, 3):
+        raise InputError(
+            f"{layer.name} has {layer.ndim} axes; only 2D and 3D images can be registered. Take "
+            "one time point or channel of it (right-click the layer, Split Stack)."
+        )
+    matrix, notes = _index_to_mm(layer)
+    linear = matrix[:-1, :-1]
+    spacing = np.linalg.norm(linear, axis=0)
+    if not np.all(np.isfinite(matrix)) or np.any(spacing <= 0):
+        raise InputError(f"{layer.name}: its scale is zero or not finite; set a valid scale.")
+    direction = linear / spacing
+    if np.abs(direction.T @ direction - np.eye(layer.ndim)).max() > _SHEAR:
+        raise InputError(
+            f"{layer.name} is sheared: its axes are not at right angles; resample it onto a "
+            "rectangular grid first."
+        )
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    shape = tuple(data.shape[: layer.ndim])
+    path = layer.source.path or layer.metadata.get("path")
+    return Snapshot(
+        name=layer.name,
+        data=data,
+        rgb=rgb,
+        labels=labels,
+        size=shape[::-1],
+        spacing_mm=tuple(float(s) for s in spacing),
+        origin_mm=tuple(float(o) for o in matrix[:-1, -1]),
+        direction=direction,
+        path=None if path is None else str(path),
+        notes=notes,
+    )
+
+
+def to_image(source: Snapshot) -> EngineImage:
+    """The engine's Image of a snapshot; reads lazy data and copies. Call it off the GUI thread."""
+    from fireants_engine import Grid, Image
+
+    grid = Grid(source.size, source.spacing_mm, source.origin_mm, source.direction)
+    array = np.asarray(source.data)
+    if source.rgb:
+        array = array[..., :3]  # no transparency
+    return Image.from_numpy(array, grid, channels=source.rgb, name=source.name, path=source.path)
+
+
+def check_colours(fixed: Snapshot, moving: Snapshot) -> None:
+    """Raise InputError when one image is colour and the other grey."""
+    if fixed.rgb != moving.rgb:
+        colour, plain = (fixed, moving) if fixed.rgb else (moving, fixed)
+        raise InputError(
+            f"{colour.name} is an RGB image and {plain.name} is grey; convert {colour.name} to "
+            "grey first (right-click the layer, Split RGB, and choose one channel)."
+        )
+
+
+def like(layer: Layer) -> dict[str, Any]:
+    """Arguments that put a new layer of the same shape exactly where `layer` is."""
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine.affine_matrix,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
+
+
+# --------------------------------------------------------------------- showing a run
+class Scene:
+    """The layers of one registration in a viewer: fixed in green, moving in magenta."""
+
+    VOLUME_VOXELS = 64**3
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self.viewer = viewer
+        self.fixed: Layer | None = None
+        self.moving: Layer | None = None
+        self.live: Layer | None = None
+        self.extra: Layer | None = None
+        self.result: Layer | None = None
+        self._pictures: Pictures | None = None
+        self._spacing: tuple[float, ...] = ()
+        self._before_run: list[tuple[Layer, dict[str, Any]]] = []
+
+    # ------------------------------------------------------------- during a run
+    def begin(self, fixed: Layer, moving: Layer, source: Snapshot) -> None:
+        """Show `fixed` in green with an empty live layer in magenta on its grid."""
+        self.restore()
+        self._hide(self.extra)
+        if self.live is not None and self.live is self.result:
+            self._hide(self.live)
+            self.live = None  # the last run's result stays as it is
+        self.fixed, self.moving, self._pictures = fixed, moving, None
+        self._spacing = source.spacing_mm[::-1]
+        self._remember(fixed, "visible", "opacity", "blending", *self._colour(fixed))
+        self._remember(moving, "visible")
+        low, high = _limits(moving)
+        shape = source.size[::-1]
+        if self.live is None or self.live.data.shape != shape or not self._present(self.live):
+            self._remove(self.live)
+            self.live = self.viewer.add_image(
+                np.full(shape, low, np.float32),
+                name="moving (live)",
+                contrast_limits=(low, high),
+                **like(fixed),
+            )
+        else:
+            self._set(self.live, contrast_limits=(low, high), **like(fixed))
+            self.live.data[...] = low
+        self._set(moving, visible=False)
+        self.apply(Look())
+
+    def wanted(self) -> Wanted:
+        """What the canvas shows now of the fixed image."""
+        fixed = self.fixed
+        if fixed is None or fixed.ndim == 2:
+            return Wanted(shrink=1.0)
+        dims = self.viewer.dims
+        shape = _shape(fixed)
+        hidden = [a - (dims.ndim - fixed.ndim) for a in dims.not_displayed]
+        hidden = [a for a in hidden if a >= 0]
+        if not hidden:
+            return Wanted(shrink=max(1.0, (np.prod(shape) / self.VOLUME_VOXELS) ** (1 / 3)))
+        planes = []
+        for axis in hidden[:1]:
+            point = np.zeros(fixed.ndim)
+            world_axis = axis + dims.ndim - fixed.ndim
+            point[axis] = dims.point[world_axis] * self._unit_ratio(world_axis, axis)
+            index = round(float(fixed.world_to_data(point)[axis]))
+            planes.append((axis, min(max(index, 0), shape[axis] - 1)))
+        return Wanted(planes=tuple(planes))
+
+    def _unit_ratio(self, world_axis: int, axis: int) -> float:
+        """Layer units per viewer unit: the viewer shows the smallest unit of all layers."""
+        units = self.viewer.layers.units
+        if units is None or units[world_axis] == self.fixed.units[axis]:
+            return 1.0
+        return float((1.0 * units[world_axis]).to(self.fixed.units[axis]).magnitude)
+
+    def show(self, frames: Mapping[Any, np.ndarray]) -> None:
+        """Write new frames into the live layer in place."""
+        if self.live is None or not self._present(self.live):
+            return
+        data = self.live.data
+        for key, frame in frames.items():
+            if key is None:
+                data[...] = frame
+            else:
+                axis, index = key
+                data[(slice(None),) * axis + (index,)] = frame
+        self.live.refresh(thumbnail=False, highlight=False, extent=False)
+
+    # ------------------------------------------------------------- after a run
+    def finish(self, pictures: Pictures, info: dict[str, Any], labels: Layer | None) -> None:
+        """The live layer becomes the result; colour images and labels get layers of their own."""
+        assert self.fixed is not None
+        assert self.moving is not None
+        name = f"{self.moving.name} (registered)"
+        self._pictures = pictures
+        grey = pictures.moved.ndim == self.fixed.ndim
+        if self.live is None or not self._present(self.live):
+            low, high = _limits(self.moving)
+            blank = np.full(pictures.fixed_bytes.shape, low, np.float32)
+            self.live = self.viewer.add_image(
+                blank, contrast_limits=(low, high), **like(self.fixed)
+            )
+        if grey:
+            self.live.data = pictures.moved
+            self.live.name = name
+            self.result = self.live
+        else:
+            self.live.data = pictures.moved_bytes.astype(np.float32)
+            self.live.contrast_limits = (0, 255)
+            self.result = self.add_image(pictures.moved, name, info, rgb=True, visible=False)
+        self.result.metadata["fireants"] = info
+        if pictures.labels is not None and labels is not None:
+            self.add_labels(pictures.labels, labels, info)
+        self.apply(Look())
+
+    def add_image(self, data: np.ndarray, name: str, info: dict[str, Any], **options: Any) -> Layer:
+        """A new image layer on the fixed grid."""
+        assert self.fixed is not None
+        metadata = {"fireants": info}
+        return self.viewer.add_image(
+            data, name=name, metadata=metadata, **like(self.fixed), **options
+        )
+
+    def add_labels(self, data: np.ndarray, source: Layer, info: dict[str, Any]) -> Layer:
+        """A new labels layer on the fixed grid, in the colours of `source`."""
+        assert self.fixed is not None
+        return self.viewer.add_labels(
+            data,
+            name=f"{source.name} (registered)",
+            metadata={"fireants": info},
+            colormap=source.colormap,
+            **like(self.fixed),
+        )
+
+    def apply(self, look: Look) -> None:
+        """Show `look`; before a run has finished only the overlay can be shown."""
+        if self.fixed is None or self.live is None:
+            return
+        if look.view is View.BLEND:
+            self._two("gray", "gray", "opaque", "translucent_no_depth", look.share)
+        elif look.view is View.CHECKERBOARD and self._pictures is not None:
+            p = self._pictures
+            board = checkerboard(p.fixed_bytes, p.moved_bytes, self._spacing, look.squares)
+            self._only_extra(board, "checkerboard", "gray", "opaque")
+            self._set(self.fixed, visible=False)
+            self._set(self.live, visible=False)
+        else:
+            self._two("green", "magenta", "additive", "additive", 1.0)
+            if look.view is View.BEFORE_AFTER and look.before and self._pictures is not None:
+                self._set(self.live, visible=False)
+                before = self._pictures.before_bytes
+                self._only_extra(before, "moving before", "magenta", "additive")
+
+    def _two(self, below: str, above: str, lower: str, upper: str, opacity: float) -> None:
+        self._hide(self.extra)
+        colour = {"colormap": below} if self._colour(self.fixed) else {}
+        self._set(self.fixed, visible=True, blending=lower, opacity=1.0, **colour)
+        self._set(self.live, visible=True, blending=upper, opacity=opacity, colormap=above)
+
+    def _only_extra(self, data: np.ndarray, name: str, colormap: str, blending: str) -> None:
+        if self.extra is None or not self._present(self.extra):
+            self.extra = self.viewer.add_image(
+                data, name=name, contrast_limits=(0, 255), **like(self.fixed)
+            )
+        elif self.extra.data.shape != data.shape:
+            self.extra.data = data
+            self._set(self.extra, **like(self.fixed))
+        else:
+            self.extra.data = data
+        self._set(self.extra, visible=True, name=name, colormap=colormap, blending=blending)
+
+    # ------------------------------------------------------------- housekeeping
+    def abandon(self) -> None:
+        """A run ended without a result: the layers look as before it."""
+        self._hide(self.live)
+        self.restore()
+
+    def restore(self) -> None:
+        """Give the input layers the looks they had before the run."""
+        for layer, look in self._before_run:
+            self._set(layer, **look)
+        self._before_run = []
+
+    def _remember(self, layer: Layer, *names: str) -> None:
+        self._before_run.append((layer, {name: getattr(layer, name) for name in names}))
+
+    @staticmethod
+    def _colour(layer: Layer | None) -> tuple[str, ...]:
+        return () if getattr(layer, "rgb", False) else ("colormap",)
+
+    @staticmethod
+    def _set(layer: Layer | None, **values: Any) -> None:
+        for name, value in values.items():
+            setattr(layer, name, value)
+
+    def _present(self, layer: Layer) -> bool:
+        return layer in self.viewer.layers
+
+    def _hide(self, layer: Layer | None) -> None:
+        if layer is not None:
+            layer.visible = False
+
+    def _remove(self, layer: Layer | None) -> None:
+        if layer is not None and self._present(layer):
+            self.viewer.layers.remove(layer)
+
+
+def _shape(layer: Layer) -> tuple[int, ...]:
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    return tuple(data.shape[: layer.ndim])
+
+
+def _limits(layer: Layer) -> tuple[float, float]:
+    """Contrast limits of a layer as floats; colour images span their bytes."""
+    if getattr(layer, "rgb", False):
+        return (0.0, 255.0) if np.dtype(layer.dtype).kind in "iu" else (0.0, 1.0)
+    low, high = layer.contrast_limits
+    return float(low), float(high)

@@ -1,0 +1,81 @@
+"""Keep the window answering while Python does heavy things in another thread.
+
+Two things hold the interpreter, and with it the window, for longer than a person forgives:
+loading torch's libraries (about half a second) and a full garbage collection of everything napari
+and torch keep alive (as long again). The first can be done by the loader without holding the
+interpreter; the second is avoided by taking what already lives out of the collector's sight.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LIBRARIES = ("libtorch_global_deps.so", "libc10.so", "libtorch_cpu.so", "libtorch_python.so")
+_frozen = 0
+_lock = threading.Lock()
+
+
+def _load_libraries() -> None:
+    """Map torch's big libraries through the system's loader, which runs without the GIL.
+
+    Only a head start: whatever fails here is loaded, or reported, by `import torch` itself.
+    """
+    spec = importlib.util.find_spec("torch")
+    if sys.platform != "linux" or spec is None or spec.origin is None:
+        return
+    try:
+        load = ctypes.CDLL(None).dlopen
+    except (OSError, AttributeError):
+        return
+    load.restype, load.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_int]
+    for name in _LIBRARIES:
+        path = Path(spec.origin).parent / "lib" / name
+        visible = os.RTLD_GLOBAL if "global" in name else 0
+        if path.exists():
+            load(str(path).encode(), os.RTLD_LAZY | visible)
+
+
+def import_engine() -> None:
+    """Import torch and the engine; call it from a worker thread."""
+    if "torch" not in sys.modules:
+        _load_libraries()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        importlib.import_module("fireants_engine.workflows.registration")
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@contextmanager
+def quiet_heap() -> Iterator[None]:
+    """Collections inside look only at objects made inside, so they take no time worth noticing."""
+    global _frozen
+    with _lock:
+        _frozen += 1
+        gc.freeze()
+    try:
+        yield
+    finally:
+        with _lock:
+            _frozen -= 1
+            if not _frozen:
+                gc.unfreeze()
+
+
+def release_memory() -> None:
+    """Collect what a run left in cycles, and give cached CUDA memory back."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

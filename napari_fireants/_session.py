@@ -1,0 +1,381 @@
+"""One run's life: a worker thread, its pause and stop, its errors. Qt only at the border.
+
+The worker never touches Qt: it leaves what it has to say in a Link, and a timer on the GUI thread
+reads the newest of it a few times a second. Pausing is not pulling the next event; stopping goes
+through the engine's Control. Every exception ends as one sentence, so none can get lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
+
+from napari_fireants._layers import Snapshot
+from napari_fireants._preview import Mailbox, Pace, Wanted
+
+TICK_MS = 100
+JOIN_SECONDS = 5.0
+
+
+class State(Enum):
+    """Where a session stands; the sentence is shown to people."""
+
+    IDLE = "Ready"
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    STOPPING = "Stopping after this step"
+    FINISHED = "Finished"
+    FAILED = "Failed"
+
+    @property
+    def active(self) -> bool:
+        """A worker is alive."""
+        return self in (State.RUNNING, State.PAUSED, State.STOPPING)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Everything a run needs, fixed at its start."""
+
+    fixed: Snapshot
+    moving: Snapshot
+    recipe: Any
+    device: str = "auto"
+    fixed_mask: Snapshot | None = None
+    moving_mask: Snapshot | None = None
+    moving_labels: Snapshot | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The newest state of a run; `remaining` is an estimate in seconds, None while unknown."""
+
+    text: str = "Starting"
+    stage: str = ""
+    stage_index: int = 0
+    stages: int = 0
+    level: int = 0
+    levels: int = 0
+    step: int = 0
+    max_steps: int = 0
+    loss: float = float("nan")
+    fraction: float = 0.0
+    seconds: float = 0.0
+    remaining: float | None = None
+    device: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """What a finished run hands over: the engine's Result, pictures, and plain facts about it."""
+
+    result: Any
+    pictures: Any
+    info: dict[str, Any]
+    sentence: str
+
+
+class Link:
+    """What the GUI thread and the worker share; holds no tensors."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.control: Any = None
+        self.stopping = False
+        self.discard = False
+        self.paused_seconds = 0.0
+        self.frames = Mailbox()
+        self.pace = Pace()
+        self.devices: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._losses: list[tuple[int, str, tuple[float, ...]]] = []
+        self._notes: list[str] = []
+
+    # ----------------------------------------------------------- worker's side
+    def progress(self, progress: Progress) -> None:
+        with self._lock:
+            self._progress = progress
+
+    def losses(self, stage_index: int, stage: str, values: tuple[float, ...]) -> None:
+        with self._lock:
+            self._losses.append((stage_index, stage, values))
+
+    def note(self, sentence: str) -> None:
+        with self._lock:
+            self._notes.append(sentence)
+
+    def attach(self, control: Any) -> None:
+        """The engine's Control exists from now on."""
+        with self._lock:
+            self.control = control
+            if self.stopping:
+                control.stop()
+
+    def wait_while_paused(self) -> None:
+        if not self.gate.is_set():
+            since = time.perf_counter()
+            self.gate.wait()
+            self.paused_seconds += time.perf_counter() - since
+
+    # ----------------------------------------------------------- GUI's side
+    def take(self) -> tuple[Progress | None, list[tuple[int, str, tuple[float, ...]]], list[str]]:
+        """Newest progress, and all losses and notes, since the last call."""
+        with self._lock:
+            out = self._progress, self._losses, self._notes
+            self._progress, self._losses, self._notes = None, [], []
+        return out
+
+    def stop(self) -> None:
+        with self._lock:
+            self.stopping = True
+            if self.control is not None:
+                self.control.stop()
+        self.gate.set()
+
+    def ask(self, wanted: Wanted) -> None:
+        """Ask the engine for one preview."""
+        if self.control is not None:
+            from fireants_engine import PreviewRequest
+
+            self.control.request_preview(PreviewRequest(wanted.planes, wanted.shrink))
+            self.pace.asked()
+
+
+class _Task:
+    """A function in a thread of its own; its outcome is kept until somebody looks."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.value: Any = None
+        self.error: str | None = None
+        self.details = ""
+        self._function: Callable[[], Any] | None = function
+        self._thread = threading.Thread(target=self._run, name="fireants", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self, seconds: float | None) -> None:
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        from napari_fireants._quiet import import_engine, quiet_heap, release_memory
+
+        function, self._function = self._function, None
+        assert function is not None
+        try:
+            import_engine()
+        except Exception as error:
+            self.error, self.details = explain(error), traceback.format_exc()
+            return
+        with quiet_heap():
+            try:
+                self.value = function()
+            except Exception as error:
+                self.error, self.details = explain(error), traceback.format_exc()
+            # The handler has let go of the failed frames, and with them of their tensors.
+            del function
+            release_memory()
+
+
+def explain(error: Exception) -> str:
+    """One sentence for a person, whatever was raised."""
+    from fireants_engine.errors import FireantsError
+
+    text = str(error).strip()
+    first = text.splitlines()[0] if text else type(error).__name__
+    if isinstance(error, FireantsError):
+        return text
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            "Out of memory: start the finest level at a larger shrink (Advanced), crop the "
+            "images, or choose another device."
+        )
+    if isinstance(error, ImportError):
+        return f"A part of the program is missing ({first}); reinstall napari-fireants."
+    return (
+        f"The run failed unexpectedly ({type(error).__name__}: {first[:160]}); your layers are "
+        "unchanged. Try another preset, or report this with the details (hover here)."
+    )
+
+
+class Session(QObject):
+    """Runs one Job at a time. All signals are emitted on the GUI thread."""
+
+    state_changed = Signal(object)
+    progressed = Signal(object)
+    losses_added = Signal(object)
+    frames_ready = Signal(object)
+    noted = Signal(str)
+    finished = Signal(object)
+    failed = Signal(str)
+    devices_found = Signal(object)
+    busy_changed = Signal(bool)
+
+    def __init__(self, wanted: Callable[[], Wanted] | None = None) -> None:
+        super().__init__()
+        self.product: Product | None = None
+        self.error = ""
+        self.details = ""
+        self._wanted = wanted
+        self._state = State.IDLE
+        self._link = Link()
+        self._run: _Task | None = None
+        self._task: tuple[_Task, Callable[[Any], None]] | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(TICK_MS)
+        self._timer.timeout.connect(self._tick)
+        app = QCoreApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.shutdown)
+
+    # ------------------------------------------------------------ what it is
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def result(self) -> Any:
+        """The engine's Result of the last finished run, or None."""
+        return None if self.product is None else self.product.result
+
+    @property
+    def busy(self) -> bool:
+        """A run, or a task after it, is at work."""
+        return self._run is not None or self._task is not None
+
+    def _set(self, state: State) -> None:
+        if state is not self._state:
+            self._state = state
+            self.state_changed.emit(state)
+
+    # ------------------------------------------------------------ commands
+    def start(self, job: Job) -> None:
+        """Begin a run; does nothing while one is active."""
+        if self.busy:
+            return
+        self.product, self.error, self.details = None, "", ""
+        link = self._link = Link()
+
+        def work() -> Product:
+            from napari_fireants._job import run_job
+
+            return run_job(job, link)
+
+        self._run = _Task(work)
+        self._timer.start()
+        self._set(State.RUNNING)
+
+    def pause(self) -> None:
+        """Stop pulling events; a (pictureless) preview makes the engine yield at the next step."""
+        if self._state is State.RUNNING:
+            self._link.gate.clear()
+            self._link.ask(Wanted())
+            self._set(State.PAUSED)
+
+    def resume(self) -> None:
+        if self._state is State.PAUSED:
+            self._link.gate.set()
+            self._set(State.RUNNING)
+
+    def stop(self) -> None:
+        """End at the next step; the best state so far becomes the result."""
+        if self._state in (State.RUNNING, State.PAUSED):
+            self._link.stop()
+            self._set(State.STOPPING)
+
+    def submit(self, function: Callable[[], Any], done: Callable[[Any], None]) -> bool:
+        """Run `function` in a thread and `done(value)` on the GUI thread; False while busy.
+
+        An exception arrives as the `failed` signal.
+        """
+        if self.busy:
+            return False
+        self._task = _Task(function), done
+        self._timer.start()
+        self.busy_changed.emit(True)
+        return True
+
+    def shutdown(self, *_: Any, seconds: float = JOIN_SECONDS) -> None:
+        """Stop and wait for the worker, for a window that is closing; keeps no result."""
+        self._link.discard = True
+        self._link.stop()
+        for task in (self._run, self._task[0] if self._task else None):
+            if task is not None:
+                task.join(seconds)
+        self._run = self._task = None
+        try:
+            self._timer.stop()
+        except RuntimeError:  # Qt has already deleted it
+            return
+        self._state = State.IDLE
+
+    def wait(self, seconds: float = 3600.0) -> State:
+        """Process window events until the run has ended; for consoles and scripts."""
+        end = time.perf_counter() + seconds
+        while self.busy and time.perf_counter() < end:
+            QCoreApplication.processEvents()
+            time.sleep(0.01)
+        return self._state
+
+    # ------------------------------------------------------------ the border
+    def _tick(self) -> None:
+        self._drain()
+        if self._run is not None and not self._run.alive:
+            self._drain()
+            self._end_run(self._run)
+        if self._task is not None and not self._task[0].alive:
+            self._end_task(*self._task)
+        if self._state is State.RUNNING and self._wanted is not None and self._link.pace.due():
+            self._link.ask(self._wanted())
+        if not self.busy:
+            self._timer.stop()
+
+    def _drain(self) -> None:
+        progress, losses, notes = self._link.take()
+        if self._link.devices:
+            self.devices_found.emit(self._link.devices)
+            self._link.devices = {}
+        for note in notes:
+            self.noted.emit(note)
+        if losses:
+            self.losses_added.emit(losses)
+        if progress is not None:
+            self.progressed.emit(progress)
+        frames = self._link.frames.take()
+        if frames is not None:
+            self._show(frames)
+
+    def _show(self, frames: Mapping[Any, Any]) -> None:
+        if frames and self._state is not State.STOPPING:
+            self.frames_ready.emit(frames)
+
+    def _end_run(self, task: _Task) -> None:
+        self._run = None
+        if task.error is not None:
+            self.error, self.details = task.error, task.details
+            self._set(State.FAILED)
+            self.failed.emit(task.error)
+            return
+        self.product = task.value
+        self.finished.emit(task.value)
+        self._set(State.FINISHED)
+
+    def _end_task(self, task: _Task, done: Callable[[Any], None]) -> None:
+        self._task = None
+        self.busy_changed.emit(False)
+        if task.error is not None:
+            self.error, self.details = task.error, task.details
+            self.failed.emit(task.error)
+        else:
+            done(task.value)

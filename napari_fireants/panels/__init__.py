@@ -1,0 +1,1 @@
+"""The plugin's docks: thin widgets over the models beside them."""

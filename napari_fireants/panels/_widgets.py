@@ -1,0 +1,139 @@
+"""Small widgets the panels share: captions, messages, sections, a combo of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
+from superqt import QCollapsible
+
+from napari_fireants._forms import guard_wheel
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+LABEL_WIDTH = 62
+
+_PRIMARY = """
+QPushButton { background: #2374b8; color: white; font-weight: bold; padding: 8px;
+              border: 1px solid #2374b8; border-radius: 4px; }
+QPushButton:hover { background: #2d86d0; }
+QPushButton:pressed { background: #1b5f98; }
+QPushButton:focus { border: 1px solid #9fd0ff; }
+QPushButton:disabled { background: rgba(128, 128, 128, 70); color: rgba(128, 128, 128, 220);
+                       border: 1px solid transparent; }
+"""
+_TONES = {"error": "217, 83, 79", "note": "230, 159, 0", "good": "32, 166, 122"}
+
+
+def primary(text: str) -> QPushButton:
+    """The one button a person should press next."""
+    button = QPushButton(text)
+    button.setStyleSheet(_PRIMARY)
+    return button
+
+
+def caption(text: str = "") -> QLabel:
+    """Wrapped small text under a control."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    font = label.font()
+    font.setPointSizeF(max(7.0, font.pointSizeF() * 0.92))
+    label.setFont(font)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label
+
+
+class Message(QLabel):
+    """One sentence on a tinted ground; hidden while there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setWordWrap(True)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.tone = ""
+        self.hide()
+
+    def say(self, text: str, tone: str = "error", details: str = "") -> None:
+        """Show `text`; an empty text hides the message. tone: error, note or good."""
+        rgb = _TONES[tone]
+        self.tone = tone
+        self.setStyleSheet(
+            f"QLabel {{ border-left: 4px solid rgb({rgb}); background: rgba({rgb}, 45);"
+            " padding: 6px; }"
+        )
+        self.setText(text)
+        self.setToolTip(details)
+        self.setVisible(bool(text))
+
+
+class Section(QCollapsible):
+    """A collapsed section without animation."""
+
+    def __init__(self, title: str, content: QWidget) -> None:
+        super().__init__(title, expandedIcon="▾", collapsedIcon="▸")
+        self.setDuration(0)
+        self.layout().setContentsMargins(0, 0, 0, 0)
+        self.layout().setSpacing(0)
+        self.setContent(content)
+        self.collapse(animate=False)
+
+
+class LayerCombo(QComboBox):
+    """Chooses one of the viewer's layers; holds layer objects, never names."""
+
+    chosen = Signal(object)
+
+    def __init__(self, title: str, optional: bool = False) -> None:
+        super().__init__()
+        self._layers: list[Any] = []
+        self._optional = optional
+        self.setAccessibleName(title)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        guard_wheel(self)
+        self.currentIndexChanged.connect(lambda _: self.chosen.emit(self.layer()))
+        self.currentTextChanged.connect(self.setToolTip)
+
+    def layer(self) -> Layer | None:
+        index = self.currentIndex()
+        return self._layers[index] if 0 <= index < len(self._layers) else None
+
+    def offer(self, layers: Sequence[Layer], default: Layer | None = None) -> None:
+        """Offer `layers`; the present choice stays when it is still there."""
+        before = self.layer()
+        self._layers = [None, *layers] if self._optional else list(layers)
+        self.blockSignals(True)
+        self.clear()
+        for layer in self._layers:
+            self.addItem("none" if layer is None else layer.name)
+        wish = before if before in layers else default
+        self.setCurrentIndex(self._layers.index(wish) if wish in self._layers else 0)
+        self.blockSignals(False)
+        if self.layer() is not before:
+            self.chosen.emit(self.layer())
+
+    def choose(self, layer: Layer | None) -> None:
+        if layer in self._layers:
+            self.setCurrentIndex(self._layers.index(layer))
+
+
+def later(owner: QWidget, milliseconds: int, action: Callable[[], Any]) -> None:
+    """Call `action` once after a while, unless `owner` is gone by then."""
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.timeout.connect(action)
+    timer.timeout.connect(timer.deleteLater)
+    timer.start(milliseconds)
+
+
+def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
+    """A push button that may be squeezed but never clips its tooltip's meaning."""
+    out = QPushButton(text)
+    out.setToolTip(tip)
+    out.clicked.connect(lambda: clicked())
+    return out

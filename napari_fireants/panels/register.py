@@ -1,0 +1,320 @@
+"""The Register dock: choose two layers and a preset, press Register, watch."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from fireants_engine.errors import FireantsError
+from fireants_engine.recipe.models import Recipe
+from fireants_engine.recipe.presets import preset_names
+from napari_fireants._controller import Controller
+from napari_fireants._forms import guard_wheel
+from napari_fireants._session import Product, Progress, State
+from napari_fireants.panels._curve import LossCurve
+from napari_fireants.panels._inputs import InputsEditor
+from napari_fireants.panels._result import ResultPanel
+from napari_fireants.panels._stages import StagesEditor
+from napari_fireants.panels._widgets import (
+    LABEL_WIDTH,
+    Message,
+    Section,
+    button,
+    caption,
+    later,
+    primary,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+WIDTH = 340
+
+
+def likely_devices() -> dict[str, str]:
+    """Device name -> text, guessed without torch; the first run replaces it by what was found."""
+    found = {"auto": "Auto (found at first run)"}
+    if shutil.which("nvidia-smi") or Path("/proc/driver/nvidia/version").exists():
+        found["cuda"] = "NVIDIA GPU (CUDA)"
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        found["mps"] = "Apple GPU"
+    return {**found, "cpu": "CPU"}
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+class RegisterPanel(QWidget):
+    """Thin: everything it knows comes from the controller's store and session."""
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self.controller = Controller(napari_viewer)
+        self.session, self.store = self.controller.session, self.controller.store
+        self._viewer = napari_viewer
+        self.inputs = InputsEditor(napari_viewer, self.controller.scene)
+        self.controller.current_roles = lambda: self.inputs.roles
+        self.result = ResultPanel(self.controller, lambda: self.device.currentData())
+        self._invalid = ""
+        self._build()
+        self._connect()
+        self._on_recipe(self.store.recipe)
+        self._on_state(self.session.state)
+
+    def sizeHint(self) -> QSize:
+        return QSize(WIDTH, 600)
+
+    # ---------------------------------------------------------------- build
+    def _build(self) -> None:
+        body = QWidget()
+        layout = QVBoxLayout(body)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(5)
+        self.advanced = StagesEditor(self.store)
+        self.problem = Message()
+        self.settings = QWidget()
+        settings = QVBoxLayout(self.settings)
+        settings.setContentsMargins(0, 0, 0, 0)
+        settings.setSpacing(4)
+        settings.addWidget(self.inputs)
+        settings.addLayout(self._preset())
+        settings.addWidget(self.description)
+        settings.addLayout(self._device())
+        self.advanced_section = Section("Advanced: stages", self.advanced)
+        settings.addWidget(self.advanced_section)
+        settings.addWidget(self.problem)
+        layout.addWidget(self.settings)
+        layout.addWidget(_line())
+        layout.addLayout(self._buttons())
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(10)
+        self.status = caption("Ready.")
+        self.status.setMinimumHeight(2 * self.status.fontMetrics().height() + 2)
+        self.message = Message()
+        self.curve = LossCurve()
+        for widget in (self.bar, self.status, self.message, self.curve, self.result):
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        self.scroll = QScrollArea()
+        self.scroll.setWidget(body)
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(WIDTH)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self.scroll)
+
+    def _preset(self) -> QHBoxLayout:
+        self.preset = QComboBox()
+        self.preset.setAccessibleName("Preset")
+        guard_wheel(self.preset)
+        self.description = caption()
+        self.preset.activated.connect(self._choose_preset)
+        return _row("Preset", self.preset, "What kind of images these are")
+
+    def _device(self) -> QHBoxLayout:
+        self.device = QComboBox()
+        self.device.setAccessibleName("Device")
+        policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.device.setSizeAdjustPolicy(policy)
+        self.device.setMinimumContentsLength(8)
+        guard_wheel(self.device)
+        self._offer_devices(likely_devices())
+        return _row("Device", self.device, "Where the run computes")
+
+    def _buttons(self) -> QVBoxLayout:
+        self.run = primary("Register")
+        self.run.clicked.connect(lambda: self.start())
+        self.pause = button("Pause", "Hold the run at the next step", self._pause_or_resume)
+        self.stop = button(
+            "Stop", "End at the next step and keep the best state so far", self.session.stop
+        )
+        rows = QVBoxLayout()
+        rows.addWidget(self.run)
+        row = QHBoxLayout()
+        row.addWidget(self.pause)
+        row.addWidget(self.stop)
+        rows.addLayout(row)
+        return rows
+
+    def _connect(self) -> None:
+        session = self.session
+        session.state_changed.connect(self._on_state)
+        session.progressed.connect(self._on_progress)
+        session.losses_added.connect(self.curve.add)
+        session.noted.connect(lambda text: self.message.say(text, "note"))
+        session.finished.connect(self._on_finished)
+        session.failed.connect(self._on_failed)
+        session.devices_found.connect(self._on_devices)
+        session.busy_changed.connect(self._on_busy)
+        self.store.changed.connect(self._on_recipe)
+        self.inputs.changed.connect(self._refresh_buttons)
+        self.advanced.problem.connect(self._on_problem)
+        self.result.said.connect(self.message.say)
+        self.destroyed.connect(session.shutdown)
+
+    def reset_choices(self, *_: object) -> None:
+        """napari calls this when layers come, go or change their names."""
+        self.inputs.reset_choices()
+        self._offer_layers()
+
+    def _offer_layers(self) -> None:
+        scene = self.controller.scene
+        kinds = ("contrast_limits", "brush_size")
+        layers = [x for x in self._viewer.layers if any(hasattr(x, kind) for kind in kinds)]
+        self.result.offer([x for x in layers if x not in (scene.extra, scene.live)])
+
+    # ---------------------------------------------------------------- commands
+    def start(self) -> None:
+        """What the Register button does."""
+        self.message.say("")
+        try:
+            self.controller.start(self.inputs.roles, self.device.currentData())
+        except FireantsError as error:
+            self.message.say(str(error))
+
+    def _pause_or_resume(self) -> None:
+        if self.session.state is State.PAUSED:
+            self.session.resume()
+        else:
+            self.session.pause()
+
+    def _choose_preset(self, index: int) -> None:
+        name = self.preset.itemData(index)
+        if name:
+            self.store.load_preset(name)
+
+    # ---------------------------------------------------------------- what happens
+    def _on_recipe(self, recipe: Recipe) -> None:
+        entry = self.store.entry
+        self.preset.clear()
+        for name in preset_names():
+            self.preset.addItem(name, name)
+        if entry.is_preset:
+            index = self.preset.findData(entry.source)
+            if entry.edited:
+                self.preset.setItemText(index, f"{entry.source} (edited)")
+        else:
+            index = self.preset.count()
+            self.preset.addItem(f"{Path(entry.source).name}{' (edited)' * entry.edited}", None)
+        self.preset.setCurrentIndex(index)
+        self.description.setText(recipe.description)
+        self.description.setVisible(bool(recipe.description))
+
+    def _on_problem(self, sentence: str) -> None:
+        self._invalid = sentence
+        self.problem.say(sentence)
+        self._refresh_buttons()
+
+    def _on_state(self, state: State) -> None:
+        if state is State.RUNNING and not self.bar.value():
+            self.curve.clear()
+        self.pause.setText("Resume" if state is State.PAUSED else "Pause")
+        self.pause.setEnabled(state in (State.RUNNING, State.PAUSED))
+        self.stop.setEnabled(state in (State.RUNNING, State.PAUSED))
+        self.settings.setEnabled(not state.active)
+        self.result.load_recipe.setEnabled(not state.active)
+        if state.active:
+            self.result.set_ready(False)
+        if state in (State.PAUSED, State.STOPPING):
+            self.status.setText(f"{state.value}.")
+        if not state.active:
+            self.bar.setValue(0)
+        self._refresh_buttons()
+
+    def _refresh_buttons(self) -> None:
+        idle = not self.session.state.active and not self.session.busy
+        ready = self.inputs.ready and not self._invalid
+        self.run.setEnabled(idle and ready)
+        why = "" if ready else self._invalid or "Choose a fixed and a moving image first"
+        self.run.setToolTip(why or "Bring the moving image onto the fixed one")
+
+    def _on_progress(self, now: Progress) -> None:
+        self.bar.setValue(max(1, round(1000 * now.fraction)))
+        if self.session.state is not State.RUNNING:
+            return
+        if not now.max_steps:
+            self.status.setText(f"{now.text}…")
+            return
+        stage = f"Stage {now.stage_index + 1} of {now.stages}, {now.stage}"
+        parts = [f"level {now.level + 1} of {now.levels}", f"step {now.step} of {now.max_steps}"]
+        loss = f"loss {now.loss:.4f}" if now.loss == now.loss else ""
+        left = "" if now.remaining is None else f"about {duration(now.remaining)} left at most"
+        if now.fraction >= 1:
+            left = f"{now.text}…"
+        head = f"{stage}: {', '.join(parts)}"
+        self.status.setText("\n".join([head, " · ".join(x for x in (loss, left) if x)]))
+
+    def _on_finished(self, product: Product | None) -> None:
+        if product is None:
+            self.status.setText("Stopped.")
+            return
+        info = product.info
+        took = duration(info["seconds"])
+        self.status.setText(f"{product.sentence}\n{took} on {info['device']}.")
+        self.result.set_ready(True)
+        self._offer_layers()
+        later(self, 60, lambda: self.scroll.ensureWidgetVisible(self.result))
+
+    def _on_failed(self, sentence: str) -> None:
+        self.message.say(sentence, "error", self.session.details)
+        if self.session.state is State.FAILED:
+            self.status.setText("The run did not finish.")
+        later(self, 0, lambda: self.scroll.ensureWidgetVisible(self.message))
+
+    def _on_busy(self, busy: bool) -> None:
+        self.result.set_busy(busy)
+        if not busy and self.message.tone == "note":
+            self.message.say("")
+        self._refresh_buttons()
+
+    def _on_devices(self, found: dict[str, str]) -> None:
+        best = next((text for name, text in found.items() if name != "mps"), "CPU")
+        self._offer_devices({"auto": f"Auto: {best}", **found})
+
+    def _offer_devices(self, devices: dict[str, str]) -> None:
+        chosen = self.device.currentData()
+        self.device.clear()
+        for name, text in devices.items():
+            self.device.addItem(text if name in ("auto", "cpu") else f"{name}: {text}", name)
+            self.device.setItemData(self.device.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
+        self.device.setCurrentIndex(max(0, self.device.findData(chosen)))
+
+
+def _row(text: str, widget: QWidget, tip: str) -> QHBoxLayout:
+    row = QHBoxLayout()
+    label = QLabel(f"<b>{text}</b>")
+    label.setFixedWidth(LABEL_WIDTH)
+    label.setToolTip(tip)
+    widget.setToolTip(tip)
+    row.addWidget(label)
+    row.addWidget(widget, 1)
+    return row
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    return line
