@@ -19,10 +19,19 @@ from napari_fireants._preview import Pictures, enlarge, grey, robust_limits, to_
 from napari_fireants._session import Job, Link, Product, Progress
 
 
-class TimedControl(Control):
-    """A Control that remembers when a preview request was taken, to know what previews cost."""
+class StepControl(Control):
+    """A Control that holds a paused run at its next step, and knows when a preview was begun."""
 
-    taken_at: float = 0.0
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+        self.taken_at = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """The engine asks at every step."""
+        self._link.wait_while_paused()
+        return super().stopped
 
     def take_request(self) -> PreviewRequest | None:
         request = super().take_request()
@@ -39,7 +48,7 @@ class _Reporter:
     shape: tuple[int, ...]
     now: Progress = field(default_factory=Progress)
 
-    def __call__(self, event: ev.Event, control: TimedControl) -> None:
+    def __call__(self, event: ev.Event, control: StepControl) -> None:
         match event:
             case ev.RunStarted():
                 self._step(event, device=event.device, text="Finding the starting position")
@@ -86,7 +95,7 @@ def _masked(image: Image, mask: Snapshot | None) -> Image:
 def run_job(job: Job, link: Link) -> Product | None:
     """Run `job` to its end and prepare its pictures; None when nobody wants them any more."""
     link.devices = available_devices()
-    control = TimedControl()
+    control = StepControl(link)
     link.attach(control)
     link.progress(Progress(text="Reading the images"))
     fixed = _masked(to_image(job.fixed), job.fixed_mask)

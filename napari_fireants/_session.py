@@ -1,7 +1,7 @@
 """One run's life: a worker thread, its pause and stop, its errors. Qt only at the border.
 
 The worker never touches Qt: it leaves what it has to say in a Link, and a timer on the GUI thread
-reads the newest of it a few times a second. Pausing is not pulling the next event; stopping goes
+reads the newest of it a few times a second. Pausing holds the worker at its next step; stopping goes
 through the engine's Control. Every exception ends as one sentence, so none can get lost.
 """
 
@@ -277,10 +277,9 @@ class Session(QObject):
         self._set(State.RUNNING)
 
     def pause(self) -> None:
-        """Stop pulling events; a (pictureless) preview makes the engine yield at the next step."""
+        """Hold the run at its next step."""
         if self._state is State.RUNNING:
             self._link.gate.clear()
-            self._link.ask(Wanted())
             self._set(State.PAUSED)
 
     def resume(self) -> None:

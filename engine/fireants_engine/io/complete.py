@@ -6,9 +6,17 @@ import gzip
 import os
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fireants_engine.errors import InputError
+
+BLOCK = 2**22
+"""Bytes read at a time; a multiple of every sample's size."""
+FLOATS = {16: "f4", 64: "f8"}
+"""NIfTI datatype codes that can hold NaN."""
 
 
 def check_complete(path: Path) -> None:
@@ -39,24 +47,36 @@ def check_complete(path: Path) -> None:
         )
 
 
-def _nifti_bytes(header: bytes) -> int | None:
-    """Bytes of a single-file NIfTI-1 or -2 by its header, None when this is no such header."""
+@dataclass(frozen=True)
+class _Layout:
+    """Where a NIfTI file keeps its samples: byte order, datatype code, first and last byte."""
+
+    order: str
+    datatype: int
+    start: int
+    end: int
+
+
+def _layout(header: bytes) -> _Layout | None:
+    """Of a single-file NIfTI-1 or -2 by its header; None when this is no such header."""
+    if len(header) < 348:
+        return None
     for order in "<>":
         size = struct.unpack(order + "i", header[:4])[0]
         if size == 348 and header[344:346] == b"n+":
             dims = struct.unpack(order + "8h", header[40:56])
-            bits = struct.unpack(order + "h", header[72:74])[0]
+            datatype, bits = struct.unpack(order + "2h", header[70:74])
             start = struct.unpack(order + "f", header[108:112])[0]
-        elif size == 540:
+        elif size == 540 and len(header) >= 540:
             dims = struct.unpack(order + "8q", header[16:80])
-            bits = struct.unpack(order + "h", header[14:16])[0]
+            datatype, bits = struct.unpack(order + "2h", header[12:16])
             start = struct.unpack(order + "q", header[168:176])[0]
         else:
             continue
         voxels = 1
         for n in dims[1 : 1 + max(0, min(7, dims[0]))]:
             voxels *= max(1, n)
-        return int(start) + voxels * bits // 8
+        return _Layout(order, datatype, int(start), int(start) + voxels * bits // 8)
     return None
 
 
@@ -64,23 +84,47 @@ def _nifti(path: Path) -> bool:
     with path.open("rb") as file:
         if file.read(2) != b"\x1f\x8b":
             file.seek(0)
-            header = file.read(540)
-            expected = _nifti_bytes(header) if len(header) >= 348 else None
-            return expected is None or os.path.getsize(path) >= expected
+            layout = _layout(file.read(540))
+            return layout is None or os.path.getsize(path) >= layout.end
         file.seek(-4, os.SEEK_END)
         stored = struct.unpack("<I", file.read(4))[0]
     try:
         with gzip.open(path, "rb") as stream:
             header = stream.read(540)
-            expected = _nifti_bytes(header) if len(header) >= 348 else None
-            if expected is None or stored == expected % 2**32:
+            layout = _layout(header)
+            if layout is None or stored == layout.end % 2**32:
                 return len(header) >= 348  # the length at the end agrees: no need to inflate
             length = len(header)
-            while block := stream.read(2**22):
+            while block := stream.read(BLOCK):
                 length += len(block)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return False
-    return length >= expected
+    return length >= layout.end
+
+
+def check_finite(path: Path) -> None:
+    """Raise InputError when a NIfTI file holds NaN or infinity: its reader makes them 0 silently.
+
+    `path` must be complete. Other formats keep such values, which are then found in memory.
+    """
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        layout = _layout(stream.read(540))
+        if layout is None or layout.datatype not in FLOATS:
+            return
+        stream.seek(layout.start)
+        left = layout.end - layout.start
+        while left > 0 and (block := stream.read(min(BLOCK, left))):
+            left -= len(block)
+            values = np.frombuffer(block, layout.order + FLOATS[layout.datatype])
+            if not np.isfinite(values).all():
+                raise InputError(
+                    f"{path}: contains NaN or infinite values; replace them (for example by 0) "
+                    "first."
+                )
 
 
 def _jpeg(data: bytes) -> bool:

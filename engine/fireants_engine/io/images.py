@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.io.complete import check_finite
 from fireants_engine.io.itk import file_suffix, grid_of, read, to_sitk, write_whole
 
 SMALL_RANGE = {".png": (8, 16), ".jpg": (8,), ".jpeg": (8,), ".bmp": (8,)}
@@ -36,10 +37,12 @@ def load_image(path: str | Path, name: str | None = None) -> Image:
 
     Vector and colour images become channels; integers stay integers (so labels do). name:
     for messages, default the file's name. Raises InputError, one sentence with the file and the
-    remedy, for files that are missing, damaged, truncated, empty, 4D or not orthonormal.
+    remedy, for files that are missing, damaged, truncated, empty, 4D, not orthonormal, or NIfTI
+    with NaN (of which ITK would make zeros).
     """
     path = Path(path)
     image = _without_single_axes(read(path), path)
+    check_finite(path)
     grid = grid_of(image, path)
     kind = image.GetPixelIDTypeAsString()
     if "complex" in kind or "label" in kind:

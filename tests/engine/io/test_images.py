@@ -135,6 +135,19 @@ def test_truncated_compressed_series_in_several_members(tmp_path: Path) -> None:
         load_image(path)
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_nifti_readers_hide_nan(tmp_path: Path, value: float, dtype: str, suffix: str) -> None:
+    image = make(3, np.eye(3), dtype)
+    values = image.numpy().copy()
+    values[1, 2, 3] = value
+    path = save_image(Image.from_numpy(values, image.grid), tmp_path / f"holes{suffix}")
+    assert np.isfinite(sitk.GetArrayFromImage(sitk.ReadImage(str(path)))).all()
+    with pytest.raises(InputError, match=r"holes\.nii.*contains NaN or infinite values"):
+        load_image(path)
+
+
 def test_unreadable(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.nii: there is no such file"):
         load_image(tmp_path / "nothing.nii")
