@@ -93,6 +93,15 @@ def _index_to_mm(layer: Layer) -> tuple[np.ndarray, tuple[str, ...]]:
     return out, notes
 
 
+def file_of(layer: Layer) -> str | None:
+    """The file a layer was read from, or None."""
+    path = layer.source.path
+    if path is None:
+        ours = layer.metadata.get("fireants")
+        path = ours.get("path") if isinstance(ours, dict) else None
+    return None if path is None else str(path)
+
+
 def snapshot(layer: Layer) -> Snapshot:
     """`layer` as it is now, quickly (no data are read).
 
@@ -118,7 +127,6 @@ def snapshot(layer: Layer) -> Snapshot:
         )
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
     shape = tuple(data.shape[: layer.ndim])
-    path = layer.source.path or layer.metadata.get("path")
     return Snapshot(
         name=layer.name,
         data=data,
@@ -128,7 +136,7 @@ def snapshot(layer: Layer) -> Snapshot:
         spacing_mm=tuple(float(s) for s in spacing),
         origin_mm=tuple(float(o) for o in matrix[:-1, -1]),
         direction=direction,
-        path=None if path is None else str(path),
+        path=file_of(layer),
         notes=notes,
     )
 

@@ -34,7 +34,9 @@ def sample_path(name: str) -> Path:
     """Path of a packaged file, for example `icbm152_t1.nii.gz`."""
     path = sample_folder() / name
     if not path.is_file():
-        names = [row["file"] for row in json.loads((path.parent / "MANIFEST.json").read_text())["files"]]
+        names = [
+            row["file"] for row in json.loads((path.parent / "MANIFEST.json").read_text())["files"]
+        ]
         raise FileNotFoundError(f"There is no sample {name!r}; there are: {', '.join(names)}.")
     return path
 

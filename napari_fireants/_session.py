@@ -1,8 +1,8 @@
 """One run's life: a worker thread, its pause and stop, its errors. Qt only at the border.
 
 The worker never touches Qt: it leaves what it has to say in a Link, and a timer on the GUI thread
-reads the newest of it a few times a second. Pausing holds the worker at its next step; stopping goes
-through the engine's Control. Every exception ends as one sentence, so none can get lost.
+reads the newest of it a few times a second. Pausing holds the worker at its next step; stopping
+goes through the engine's Control. Every exception ends as one sentence, so none can get lost.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ class InputsEditor(QWidget):
         super().__init__()
         self._viewer, self._scene = viewer, scene
         self._watched: list[Layer] = []
+        self._by_hand = False
         self.fixed, self.moving = LayerCombo("Fixed image"), LayerCombo("Moving image")
         self.fixed_info, self.moving_info = caption(), caption()
         self.note = Message()
@@ -67,6 +68,7 @@ class InputsEditor(QWidget):
         layout.addWidget(Section("Masks and labels", self._masks()))
         for combo in (self.fixed, self.moving):
             combo.chosen.connect(self._chosen)
+            combo.activated.connect(self._choosing)
         self.reset_choices()
 
     def _hint(self) -> QWidget:
@@ -125,17 +127,22 @@ class InputsEditor(QWidget):
         ours = (self._scene.live, self._scene.extra)
         images = [x for x in self._viewer.layers if _is_image(x) and x not in ours]
         labels = [x for x in self._viewer.layers if _is_labels(x)]
-        self.fixed.offer(images, images[0] if images else None)
-        other = [x for x in images if x is not self.fixed.layer()]
-        self.moving.offer(images, other[0] if other else None)
-        if self.moving.layer() is self.fixed.layer() and other:
-            self.moving.choose(other[0])
+        fixed, moving = _likely_pair(images)
+        self.fixed.offer(images, fixed)
+        self.moving.offer(images, moving)
+        if not self._by_hand:
+            self.fixed.choose(fixed)
+            self.moving.choose(moving)
         for role, combo in self.optional.items():
             combo.offer(labels if role == "moving_labels" else [*labels, *images])
         self.hint.setVisible(len(images) < 2)
         self._chosen()
 
+    def _choosing(self) -> None:
+        self._by_hand = True
+
     def _swap(self) -> None:
+        self._choosing()
         fixed, moving = self.fixed.layer(), self.moving.layer()
         self.fixed.choose(moving)
         self.moving.choose(fixed)
@@ -165,6 +172,17 @@ class InputsEditor(QWidget):
         for layer in self._watched:
             for event in (layer.events.extent, layer.events.units):
                 event.connect(self._chosen)
+
+
+def _likely_pair(images: list[Layer]) -> tuple[Layer | None, Layer | None]:
+    """Fixed and moving by their names where those say it, else the first two images."""
+    if len(images) < 2:
+        return (images[0] if images else None), None
+    fixed = next((x for x in images if "fixed" in x.name.lower()), None)
+    others = [x for x in images if x is not fixed]
+    moving = next((x for x in others if "moving" in x.name.lower()), None)
+    fixed = fixed or next(x for x in images if x is not moving)
+    return fixed, moving or next(x for x in images if x is not fixed)
 
 
 def _describe(layer: Layer | None) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from fireants_engine.errors import FireantsError
 from napari_fireants._controller import Controller
 from napari_fireants._export import Files, Source, command_line, python_script
+from napari_fireants._layers import file_of
 from napari_fireants._preview import Look, View
 from napari_fireants.panels._widgets import LayerCombo, button, caption, later
 
@@ -210,8 +211,7 @@ class ResultPanel(QWidget):
         def source(layer: Layer | None) -> Source | None:
             if layer is None:
                 return None
-            path = layer.source.path or layer.metadata.get("path")
-            return Source(layer.name, None if path is None else str(path))
+            return Source(layer.name, file_of(layer))
 
         nothing = Source("none chosen", None)
         return Files(

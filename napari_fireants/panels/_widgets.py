@@ -112,7 +112,8 @@ class LayerCombo(QComboBox):
         for layer in self._layers:
             self.addItem("none" if layer is None else layer.name)
         wish = before if before in layers else default
-        self.setCurrentIndex(self._layers.index(wish) if wish in self._layers else 0)
+        none = 0 if self._optional else -1
+        self.setCurrentIndex(self._layers.index(wish) if wish in self._layers else none)
         self.blockSignals(False)
         if self.layer() is not before:
             self.chosen.emit(self.layer())

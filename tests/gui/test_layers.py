@@ -13,6 +13,7 @@ from fireants_engine.errors import InputError
 from napari_fireants._layers import Scene, check_colours, like, snapshot, to_image
 from napari_fireants._preview import Look, Pictures, View
 
+NOISE = np.random.default_rng(0)
 DATA = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
 ROTATION = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
 FLIP = np.diag([1.0, -1.0, 1.0, 1.0])
@@ -30,6 +31,7 @@ TRANSFORMS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.parametrize("options", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 @pytest.mark.parametrize(("unit", "factor"), [("mm", 1.0), ("um", 1e-3), ("cm", 10.0)])
 def test_every_voxel_lies_where_napari_shows_it(options: dict, unit: str, factor: float) -> None:
@@ -42,6 +44,7 @@ def test_every_voxel_lies_where_napari_shows_it(options: dict, unit: str, factor
     np.testing.assert_array_equal(image.numpy(), DATA)
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.parametrize("options", TRANSFORMS.values(), ids=TRANSFORMS.keys())
 def test_outputs_lie_exactly_on_the_fixed_layer(options: dict) -> None:
     layer = Image(DATA, units=("um",) * 3, axis_labels=("z", "y", "x"), **options)
@@ -74,22 +77,22 @@ def test_2d_labels_dask_rgb_and_multiscale() -> None:
     assert (image.channels, image.grid.shape) == (3, (7, 8))
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
 @pytest.mark.parametrize(
-    ("layer", "words"),
+    ("shape", "options", "words"),
     [
-        (Image(np.zeros((2, 3, 4, 5)), name="movie"), ("movie", "4 axes", "Split Stack")),
-        (Image(DATA, units=("s", "mm", "mm"), name="movie"), ("movie", "time")),
-        (Image(DATA, axis_labels=("t", "y", "x"), name="movie"), ("movie", "time")),
-        (Image(DATA, shear=[0.5, 0, 0], name="skew"), ("skew", "sheared", "rectangular")),
-        (Image(DATA, affine=np.diag([1, 1, np.nan, 1]), name="odd"), ("odd", "scale")),
+        ((2, 3, 4, 5), {}, ("scan", "4 axes", "Split Stack")),
+        ((3, 4, 5), {"units": ("s", "mm", "mm")}, ("scan", "time")),
+        ((3, 4, 5), {"axis_labels": ("t", "y", "x")}, ("scan", "time")),
+        ((3, 4, 5), {"shear": [0.5, 0, 0]}, ("scan", "sheared", "rectangular")),
     ],
-    ids=["4d", "seconds", "t", "shear", "nan"],
+    ids=["4d", "seconds", "t", "shear"],
 )
 def test_what_cannot_be_registered_is_refused_in_one_sentence(
-    layer: Image, words: tuple[str, ...]
+    shape: tuple[int, ...], options: dict, words: tuple[str, ...]
 ) -> None:
     with pytest.raises(InputError) as caught:
-        snapshot(layer)
+        snapshot(Image(np.zeros(shape), name="scan", **options))
     assert all(word in str(caught.value) for word in words)
 
 
@@ -102,8 +105,8 @@ def test_colour_against_grey_is_refused() -> None:
 def scene_with_run(shape: tuple[int, ...] = (4, 5, 6)) -> tuple[ViewerModel, Scene]:
     viewer = ViewerModel()
     units = ("mm",) * len(shape)
-    fixed = viewer.add_image(np.random.rand(*shape), scale=(2.0,) * len(shape), units=units)
-    moving = viewer.add_image(np.random.rand(7, *shape[1:]), name="brain", units=units)
+    fixed = viewer.add_image(NOISE.random(shape), scale=(2.0,) * len(shape), units=units)
+    moving = viewer.add_image(NOISE.random((7, *shape[1:])), name="brain", units=units)
     scene = Scene(viewer)
     scene.begin(fixed, moving, snapshot(fixed))
     return viewer, scene

@@ -14,6 +14,7 @@ from fireants_engine.ops import jacobian_determinant, warp_image, warp_labels
 from fireants_engine.pipeline import Event, Outcome, RunOutput
 from fireants_engine.recipe import Recipe
 from fireants_engine.transforms import Affine, Chain, Displacement, Transform
+from fireants_engine.transforms.invert import resize_displacement
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +55,11 @@ class Mapping:
             return None
         first = parts[0]
         alone_first = len(warps) == 1 and warps[0] is first
-        if alone_first and isinstance(first, Displacement) and first.grid.same_space(self.grid):
-            return first
+        if alone_first and isinstance(first, Displacement):
+            if first.grid.same_space(self.grid):
+                return first
+            if first.grid.same_space(self.grid.resized(first.grid.size)):  # a pyramid's level
+                return Displacement(resize_displacement(first.u, self.grid.shape), self.grid)
         alone = self.forward.then(self.affine.inverse())
         return Displacement.from_mm(alone.displacement(self.grid), self.grid)
 
