@@ -20,12 +20,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _common import RESULTS, ROOT, machine  # noqa: E402
-from fireants_engine import Grid, Image, Recipe, load_image, register  # noqa: E402
-from fireants_engine.ops import count_folds, warp_image  # noqa: E402
-from fireants_engine.transforms import Affine, Chain, Displacement, Transform  # noqa: E402
-from scipy.ndimage import gaussian_filter  # noqa: E402
-from scipy.spatial.transform import Rotation  # noqa: E402
+from _common import RESULTS, ROOT, machine
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from fireants_engine import Grid, Image, Recipe, load_image, register
+from fireants_engine.ops import count_folds, warp_image
+from fireants_engine.transforms import Affine, Chain, Displacement, Transform
 
 
 def oblique_grid(image: Image) -> Grid:

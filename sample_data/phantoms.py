@@ -102,7 +102,9 @@ def head(points: Array, radius: float) -> tuple[Array, NDArray[np.uint8]]:
     side = np.abs(scaled[..., 0]) - 0.16
     rest = ((scaled[..., 1:] - np.array([0.05, 0.0][: dim - 1])) / [0.3, 0.25][: dim - 1]) ** 2
     ventricle = _inside(np.sqrt((side / 0.09) ** 2 + rest.sum(-1)) - 1, 0.15)
-    blob = _inside(np.linalg.norm(scaled - np.array([0.3, -0.35, 0.15][:dim]), axis=-1) - 0.12, soft)
+    blob = _inside(
+        np.linalg.norm(scaled - np.array([0.3, -0.35, 0.15][:dim]), axis=-1) - 0.12, soft
+    )
     value = 60 * brain + 45 * white - 80 * ventricle * white - 30 * blob
     labels = np.zeros(r.shape, np.uint8)
     labels[brain > 0.5] = 1

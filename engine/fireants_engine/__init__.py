@@ -38,7 +38,33 @@ _WHERE = {
     "replay": "workflows.rundir",
 }
 
-__all__ = ["__version__", *_WHERE]  # noqa: PLE0604 - all strings
+__all__ = [
+    "BackendUnavailableError",
+    "Control",
+    "DivergedError",
+    "Execution",
+    "FireantsError",
+    "Grid",
+    "Image",
+    "InputError",
+    "Mapping",
+    "OutOfMemoryError",
+    "Outcome",
+    "PreviewRequest",
+    "Recipe",
+    "RecipeError",
+    "Result",
+    "StoppedError",
+    "__version__",
+    "load_image",
+    "load_run",
+    "load_transform",
+    "preset_names",
+    "register",
+    "replay",
+    "run",
+    "save_image",
+]
 
 if TYPE_CHECKING:
     from fireants_engine.errors import (

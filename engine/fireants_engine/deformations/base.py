@@ -43,9 +43,13 @@ class Views:
 def pulled(
     pair: Pair, matrix: Tensor, u: Tensor | None, ctx: ExecutionContext
 ) -> tuple[Tensor, Tensor | None]:
-    """The moving image, and the product of both masks, on the fixed grid through `A(x+u)+t`."""
+    """The moving image, and the product of both masks, on the fixed grid through `A(x+u)+t`.
+
+    Beyond its field of view the moving image continues with its border value: a jump there to
+    any constant would pull at the transform.
+    """
     shape = pair.fixed_grid.shape
-    moving = ctx.kernels.warp(pair.moving, matrix, shape, u)
+    moving = ctx.kernels.warp(pair.moving, matrix, shape, u, border=True)
     weight = pair.fixed_mask
     if pair.moving_mask is not None:
         still = None if u is None else u.detach()

@@ -94,7 +94,10 @@ class Image:
             )
         chosen = mask.data[0] != 0
         if not bool(chosen.any()):
-            raise InputError(f"{mask.name}: the mask is zero everywhere, nothing is left to match.")
+            raise InputError(
+                f"{mask.name}: the mask is zero everywhere, nothing is left to match; "
+                "choose another mask or none."
+            )
         return replace(self, mask=chosen)
 
 
@@ -126,3 +129,8 @@ def check_pair(fixed: Image, moving: Image) -> None:
         )
     for image in (fixed, moving):
         check_registrable(image)
+        if image.mask is not None and not bool(image.mask.any()):
+            raise InputError(
+                f"{image.name}: its mask is zero everywhere, nothing is left to match; "
+                "choose another mask or none."
+            )

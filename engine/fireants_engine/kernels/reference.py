@@ -18,7 +18,8 @@ def _grid_sample(image: Tensor, normalised: Tensor, nearest: bool, border: bool)
     """torch's sampler on (B, d, *out) coordinates that are already normalised, x first."""
     mode = "nearest" if nearest else "bilinear"
     padding = "border" if border else "zeros"
-    batch, dim, *out = normalised.shape
+    dim, *out = normalised.shape[1:]
+    batch = max(len(image), len(normalised))
     # The CPU sampler parallelises over the batch only: slabs of one volume become a batch.
     slabs = 4 if batch == 1 and image.device.type == "cpu" and out[0] % 4 == 0 else 1
     if slabs > 1:
@@ -26,7 +27,7 @@ def _grid_sample(image: Tensor, normalised: Tensor, nearest: bool, border: bool)
         grid = normalised.reshape(dim, slabs, out[0] // slabs, *out[1:]).movedim(0, -1)
     else:
         image = image.expand(batch, *image.shape[1:])
-        grid = normalised.movedim(1, -1)
+        grid = normalised.expand(batch, *normalised.shape[1:]).movedim(1, -1)
     sampled = F.grid_sample(image, grid, mode=mode, padding_mode=padding, align_corners=False)
     if slabs > 1:
         sampled = sampled.transpose(0, 1).reshape(1, sampled.shape[1], *out)

@@ -73,7 +73,7 @@ def strict_fold_mask(u: Tensor) -> Tensor:
 
 
 def count_folds(u: Tensor, mask: Tensor | None = None) -> tuple[int, float]:
-    """Number and fraction of strictly folded voxels, inside `mask` (broadcastable bool) if given."""
+    """Number and fraction of strictly folded voxels, inside `mask` (broadcastable) if given."""
     folded = strict_fold_mask(u)
     if mask is not None:
         folded = folded & mask

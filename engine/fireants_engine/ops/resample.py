@@ -19,7 +19,7 @@ _POINTS_PER_CHUNK = 1_000_000
 def _coordinates(
     transform: Transform, grid: Grid, source: Grid
 ) -> Iterator[tuple[int, int, Tensor, Tensor]]:
-    """Slabs of `grid`: (start, stop, voxel coordinates in `source` (1, d, *slab), outside flags)."""
+    """Slabs of `grid`: start, stop, voxel coordinates in `source` (1, d, *slab), outside flags."""
     to_voxel = source.matrix("mm", "voxel")
     step = max(1, _POINTS_PER_CHUNK // max(1, grid.voxels // grid.shape[0]))
     limit = np.asarray(source.shape)
@@ -64,9 +64,12 @@ def as_label_values(labels: Image) -> Tensor:
         raise InputError(f"{labels.name}: a label map has one channel, not {labels.channels}.")
     values = labels.data[0]
     if values.is_floating_point():
-        if not bool((values == values.round()).all()):
+        whole = torch.isfinite(values) & (values == values.round())
+        if not bool(whole.all()):
             raise InputError(f"{labels.name}: label values must be whole numbers.")
-        values = values.round().to(torch.int32)
+        narrow = torch.iinfo(torch.int32)
+        fits = bool((values >= narrow.min).all() and (values <= narrow.max).all())
+        values = values.to(torch.int32 if fits else torch.int64)
     return values
 
 

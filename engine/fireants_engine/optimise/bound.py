@@ -9,9 +9,11 @@ def bounded_step(direction: Tensor, step: float) -> Tensor:
     """`step * 0.5 / max(1, max|direction|) * direction`, in voxels per axis.
 
     direction: (1, d, *spatial), natural unit 1 (as Adam's). No component exceeds half a voxel
-    times `step`, so by Eq. B.1 (thesis B.2) the Lipschitz constant of the step along each axis
-    is at most `step`, and `id + v` is a diffeomorphism for step < 1. The maximum stays on the
-    device: no synchronisation.
+    times `step` (Eq. B.1, thesis B.2), so no entry of the step's Jacobian exceeds `step`: along a
+    single axis `id + v` is a diffeomorphism for step < 1, and for the roughest direction (signs
+    that alternate along all axes) for step < 1/d, where I + Dv is diagonally dominant. In
+    between it is for smooth directions; folds are therefore counted, not assumed away. The
+    maximum stays on the device: no synchronisation.
     """
     limit = direction.abs().amax().clamp(min=1.0)
     return direction * (0.5 * step / limit)

@@ -101,7 +101,6 @@ class StageFinished(Event):
     stage: str = ""
     outcome: Outcome = Outcome.MAX_STEPS
     loss: float = float("nan")
-    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

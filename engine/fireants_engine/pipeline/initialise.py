@@ -67,10 +67,15 @@ class InitialAlignment:
 
     @property
     def margin(self) -> float | None:
-        """Score of the best minus the second best orientation."""
-        if len(self.candidates) < 2:
-            return None
-        return self.candidates[0].score - self.candidates[1].score
+        """Score of the best minus that of the best other orientation (30 degrees away or more)."""
+        other = self.runner_up
+        return None if other is None else self.candidates[0].score - other.score
+
+    @property
+    def runner_up(self) -> Candidate | None:
+        """The best candidate of another orientation than the chosen one."""
+        others = (c for c in self.candidates[1:] if _differs(c.affine, self.affine))
+        return next(others, None)
 
 
 def mass(image: Tensor, mask: Tensor | None) -> Tensor:
@@ -165,8 +170,8 @@ def initialise(
         candidates.append(Candidate(name, affine, _score(pair, affine, spec.score, ctx)))
     candidates.sort(key=lambda c: -c.score)
     best = InitialAlignment(candidates[0].affine, tuple(candidates), tuple(notes))
-    runner_up = next((c for c in candidates[1:] if _differs(c.affine, best.affine)), None)
-    if runner_up is not None and candidates[0].score - runner_up.score < _AMBIGUOUS:
+    runner_up, margin = best.runner_up, best.margin
+    if runner_up is not None and margin is not None and margin < _AMBIGUOUS:
         notes.append(
             f"The orientation is ambiguous: {candidates[0].name!r} scores "
             f"{candidates[0].score:.3f} and {runner_up.name!r} {runner_up.score:.3f}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
@@ -20,7 +21,7 @@ def robust_range(values: Tensor) -> tuple[float, float]:
 
     Where that collapses (a small object on a constant background), the full range.
     """
-    flat = values.reshape(-1).float()
+    flat = values.reshape(-1)
     stride = max(1, flat.numel() // _SAMPLES)
     thin = flat[::stride].sort().values
     last = thin.numel() - 1
@@ -32,27 +33,86 @@ def robust_range(values: Tensor) -> tuple[float, float]:
 
 def _background(channel: Tensor) -> float:
     """Median over the outer faces of the image: what lies beyond its border."""
-    faces = [channel.select(axis, k).reshape(-1) for axis in range(channel.ndim) for k in (0, -1)]
+    axes = [axis for axis, n in enumerate(channel.shape) if n > 1]
+    faces = [channel.select(axis, k).reshape(-1) for axis in axes for k in (0, -1)]
     return torch.cat(faces).median().item()
 
 
-def normalise(image: Image, ctx: ExecutionContext) -> Tensor:
-    """(1, C, *spatial) on the device: robust range to unit length, background at 0.
+def _computable(channel: Tensor, ctx: ExecutionContext) -> Tensor:
+    """On the device as it is, or in float64 on the CPU where float32 would drop digits."""
+    if channel.dtype in (torch.float64, torch.int32, torch.int64):
+        return channel.cpu().double()
+    return channel.to(ctx.device, ctx.dtype)
 
-    Values beyond the robust range (inside the mask, if there is one) are clipped. With the
-    background at 0, the zeros that sampling gives outside the image look like background.
-    """
-    data = image.data.to(ctx.device, ctx.dtype)
-    out = torch.empty_like(data)
-    for c in range(data.shape[0]):
-        channel = data[c]
-        inside = channel if image.mask is None else channel[image.mask.to(ctx.device)]
+
+def intensity_ranges(image: Image, ctx: ExecutionContext) -> list[tuple[float, float]]:
+    """Robust range of each channel inside the mask; of the whole channel where that is empty."""
+    out = []
+    for raw in image.data:
+        channel = _computable(raw, ctx)
+        inside = channel if image.mask is None else channel[image.mask.to(channel.device)]
         low, high = robust_range(inside)
+        out.append((low, high) if high > low else robust_range(channel))
+    return out
+
+
+def common_spans(
+    fixed: list[tuple[float, float]], moving: list[tuple[float, float]]
+) -> tuple[list[float], list[float]]:
+    """Lengths of the ranges; one length for both where they agree within a quarter.
+
+    Then the images most likely share their unit (CT, a mask that hides the brightest part), and
+    equal intensities stay equal, which SSD needs.
+    """
+    spans = [[high - low for low, high in ranges] for ranges in (fixed, moving)]
+    for c, (a, b) in enumerate(zip(*spans, strict=True)):
+        if 0 < max(a, b) <= 1.25 * min(a, b):
+            spans[0][c] = spans[1][c] = max(a, b)
+    return spans[0], spans[1]
+
+
+def normalise(
+    image: Image,
+    ctx: ExecutionContext,
+    ranges: list[tuple[float, float]] | None = None,
+    spans: list[float] | None = None,
+) -> Tensor:
+    """(1, C, *spatial) on the device: clipped to `ranges`, divided by `spans`, background at 0.
+
+    ranges: per channel, default `intensity_ranges`; spans: default their lengths. A channel
+    without contrast becomes 0. The median of the outer faces is taken as background.
+    """
+    ranges = intensity_ranges(image, ctx) if ranges is None else ranges
+    spans = [high - low for low, high in ranges] if spans is None else spans
+    out = torch.empty(image.data.shape, device=ctx.device, dtype=ctx.dtype)
+    for c, ((low, high), span) in enumerate(zip(ranges, spans, strict=True)):
         if not high > low:
-            low, high = robust_range(channel)
-        clipped = channel.clamp(low, high).sub_(low).div_(high - low)
+            out[c] = 0
+            continue
+        clipped = _computable(image.data[c], ctx).clamp(low, high).sub_(low).div_(span)
         out[c] = clipped.sub_(_background(clipped))
     return out[None]
+
+
+def fill_outside(values: Tensor, weight: Tensor) -> Tensor:
+    """`values` (1, C, *spatial) where `weight` (1, 1, *spatial) > 0, elsewhere a smooth extension.
+
+    Pull and push: averages over 2^d blocks of what is known, coarser until all is known, then
+    linear interpolation back. So nothing that a mask leaves out reaches coarse levels or the
+    windows of a local similarity.
+    """
+    known = weight > 0
+    if bool(known.all()) or not bool(known.any()):
+        return values
+    kernel = [min(2, n) for n in values.shape[2:]]
+    pool = F.avg_pool3d if len(kernel) == 3 else F.avg_pool2d
+    soft = known.to(values.dtype)
+    share = pool(soft, kernel, ceil_mode=True)
+    coarse = pool(values * soft, kernel, ceil_mode=True) / share.clamp(min=1e-6)
+    filled = fill_outside(coarse, share)
+    mode = "trilinear" if len(kernel) == 3 else "bilinear"
+    far = F.interpolate(filled, size=values.shape[2:], mode=mode, align_corners=False)
+    return torch.where(known, values, far)
 
 
 @dataclass(frozen=True)
@@ -74,9 +134,16 @@ class Prepared:
         def mask(image: Image) -> Tensor | None:
             return None if image.mask is None else image.mask[None, None].to(ctx.device, ctx.dtype)
 
+        ranges = [intensity_ranges(image, ctx) for image in (fixed, moving)]
+        spans = common_spans(*ranges)
+
+        def prepared(image: Image, k: int) -> Tensor:
+            values, chosen = normalise(image, ctx, ranges[k], spans[k]), mask(image)
+            return values if chosen is None else fill_outside(values, chosen)
+
         return cls(
-            normalise(fixed, ctx),
-            normalise(moving, ctx),
+            prepared(fixed, 0),
+            prepared(moving, 1),
             fixed.grid,
             moving.grid,
             mask(fixed),

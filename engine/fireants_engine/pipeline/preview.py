@@ -15,7 +15,6 @@ from fireants_engine.pipeline.control import PreviewRequest
 from fireants_engine.pipeline.pyramid import level_grid
 from fireants_engine.transforms import Transform
 
-
 BUDGET = 0.03
 """Share of the run's time that previews may take; requests wait when it is used up."""
 

@@ -62,6 +62,5 @@ def shrink_mask(mask: Tensor | None, target: Grid) -> Tensor | None:
     """Soft mask (1, 1, *) on `target` by area averaging."""
     if mask is None or tuple(mask.shape[2:]) == target.shape:
         return mask
-    pool = F.adaptive_avg_pool3d if target.dim == 3 else F.adaptive_avg_pool2d
-    out = pool(mask, target.shape)
+    out = F.interpolate(mask, size=target.shape, mode="area")
     return out if bool((out > 0).any()) else torch.ones_like(out)

@@ -122,9 +122,7 @@ def _run(
         yield ev.StageStarted(
             stage=stage.name, index=index, stages=len(plan.stages), **clock.stamp()
         )
-        result = yield from stage.run(
-            prepared, progress.transform, ctx, control, previewer, clock
-        )
+        result = yield from stage.run(prepared, progress.transform, ctx, control, previewer, clock)
         progress.transform, progress.outcome = result.transform, result.outcome
         progress.results.append((stage.name, result))
         yield ev.StageFinished(

@@ -56,9 +56,9 @@ class Stage:
     name: str
     deformation: Deformation
     terms: tuple[Term, ...]
-    descent: Descent = Adam()
-    pyramid: Pyramid = Pyramid(())
-    stop: Stop = Stop()
+    descent: Descent = field(default_factory=Adam)
+    pyramid: Pyramid = Pyramid(())  # noqa: RUF009 - frozen
+    stop: Stop = Stop()  # noqa: RUF009 - frozen
 
     def work(self, prepared: Prepared) -> list[float]:
         """Planned work per level in voxel steps (for progress; nothing else)."""
@@ -105,9 +105,7 @@ class Stage:
                 **clock.stamp(),
             )
             run = _LevelRun(self, pair, ctx, control, previewer, clock, number)
-            state, memory, outcome, end = yield from run.steps(
-                state, memory, level.max_steps, work
-            )
+            state, memory, outcome, end = yield from run.steps(state, memory, level.max_steps, work)
             finished.append(end)
             yield end
             if end.folds and (not finished[:-1] or end.folds > (finished[-2].folds or 0)):

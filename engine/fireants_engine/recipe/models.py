@@ -185,7 +185,9 @@ class StopSpec(Spec):
         1e-3, "A level ends when a window of steps gains less than this share of the level's "
         "improvement; 0 never ends early.", title="Tolerance", ge=0, lt=1,
     )  # fmt: skip
-    window: int = _field(10, "Steps that are averaged.", title="Window", unit="steps", ge=2, le=1000)
+    window: int = _field(
+        10, "Steps that are averaged.", title="Window", unit="steps", ge=2, le=1000
+    )
 
 
 class StageSpec(Spec):
@@ -223,7 +225,9 @@ class Recipe(Spec):
     def from_dict(cls, data: Any, source: str = "recipe") -> Recipe:
         """Validated recipe; raises RecipeError with one sentence naming the first wrong key."""
         if not isinstance(data, dict):
-            raise RecipeError(f"{source}: a recipe is a mapping of keys, got {type(data).__name__}.")
+            raise RecipeError(
+                f"{source}: a recipe is a mapping of keys, got {type(data).__name__}."
+            )
         try:
             return cls.model_validate(data)
         except ValidationError as error:

@@ -27,6 +27,7 @@ class LNCC(Term):
     squared: correlation squared (either sign of contrast matches); otherwise signed.
     Invariant under a*I + b of either image: both are scaled to unit variance and the window
     variances damped by 1e-4 of it, so a flat window scores 0 whatever the unit (LESSONS 2).
+    Samples outside the masks take no part in any window.
     Thesis 5.4; Avants et al. 2008.
     """
 
@@ -47,13 +48,15 @@ class LNCC(Term):
             return (image - fixed_mean) * fixed_scale
 
         fixed = scaled_fixed(pair.fixed)
-        stats = ctx.kernels.window_stats(fixed, self.radius_vox, _FLAT)
+        kept = pair.fixed_mask if pair.moving_mask is None else None
+        stats = ctx.kernels.window_stats(fixed, self.radius_vox, _FLAT, kept)
 
         def loss(views: Views) -> Tensor:
             own, used = fixed, stats
-            if views.fixed is not pair.fixed:  # a model that moves the fixed image too
-                own = scaled_fixed(views.fixed)
-                used = ctx.kernels.window_stats(own, self.radius_vox, _FLAT)
+            moved = views.fixed is not pair.fixed  # by a model that moves the fixed image too
+            if moved or views.weight is not kept:
+                own = scaled_fixed(views.fixed) if moved else fixed
+                used = ctx.kernels.window_stats(own, self.radius_vox, _FLAT, views.weight)
             moving = (views.moving - moving_mean) * moving_scale
             weight = mean_weights(views)
             return -ctx.kernels.lncc(

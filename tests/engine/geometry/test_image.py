@@ -70,7 +70,7 @@ def test_data_that_do_not_fit_the_grid_are_refused() -> None:
 
 
 def test_a_mask_of_another_shape_is_refused() -> None:
-    with pytest.raises(InputError, match="scan.*mask"):
+    with pytest.raises(InputError, match=r"scan.*mask"):
         Image(torch.rand(1, 5, 6), Grid.identity((6, 5)), torch.ones(6, 5).bool(), name="scan")
 
 
@@ -99,17 +99,17 @@ def test_no_mask_changes_nothing() -> None:
 )
 def test_a_mask_on_another_grid_is_refused(grid: Grid) -> None:
     mask = Image.from_numpy(np.ones((5, 6)), grid, name="lesion")
-    with pytest.raises(InputError, match="lesion.*another grid than ramp.*resample"):
+    with pytest.raises(InputError, match=r"lesion.*another grid than ramp.*resample"):
         ramp().with_mask(mask)
 
 
 def test_a_mask_of_another_size_is_refused() -> None:
-    with pytest.raises(InputError, match="lesion.*another grid than ramp"):
+    with pytest.raises(InputError, match=r"lesion.*another grid than ramp"):
         ramp().with_mask(Image.from_numpy(np.ones((6, 5)), name="lesion"))
 
 
 def test_an_all_zero_mask_is_refused() -> None:
-    with pytest.raises(InputError, match="lesion.*zero everywhere"):
+    with pytest.raises(InputError, match=r"lesion.*zero everywhere"):
         ramp().with_mask(Image.from_numpy(np.zeros((5, 6)), name="lesion"))
 
 
@@ -121,7 +121,7 @@ def test_an_all_zero_mask_is_refused_however_it_came() -> None:
 
 def test_a_colour_mask_is_refused() -> None:
     mask = Image.from_numpy(np.ones((5, 6, 3), dtype=np.uint8), channels=True, name="lesion")
-    with pytest.raises(InputError, match="lesion.*one channel, not 3"):
+    with pytest.raises(InputError, match=r"lesion.*one channel, not 3"):
         ramp().with_mask(mask)
 
 
@@ -130,7 +130,7 @@ def test_a_colour_mask_is_refused() -> None:
 def test_nan_and_infinite_values_are_refused(bad: float) -> None:
     array = np.random.default_rng(0).random((5, 6))
     array[2, 3] = bad
-    with pytest.raises(InputError, match="scan.*NaN or infinite"):
+    with pytest.raises(InputError, match=r"scan.*NaN or infinite"):
         check_registrable(Image.from_numpy(array, name="scan"))
 
 

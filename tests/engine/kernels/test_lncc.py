@@ -43,7 +43,9 @@ def test_value_is_the_weighted_sum_over_all_windows(shape, radius, squared) -> N
     fixed, moving = rand(1, *shape), rand(1, *shape, seed=1)
     weight = rand(1, 1, *shape[1:], seed=2).abs()
     got = ours(moving, fixed, weight, radius, squared)
-    truth = (by_loop(moving[0].numpy(), fixed[0].numpy(), radius, squared) * weight[0].numpy()).sum()
+    truth = (
+        by_loop(moving[0].numpy(), fixed[0].numpy(), radius, squared) * weight[0].numpy()
+    ).sum()
     assert float(got) == pytest.approx(truth, rel=1e-10)
 
 
@@ -70,7 +72,10 @@ def test_gradient(shape: tuple[int, ...], radius: int, squared: bool) -> None:
     """Every window of the smaller shapes touches the border."""
     fixed = rand(*shape)
     moving = (0.5 * fixed + rand(*shape, seed=1)).requires_grad_(True)
-    for weight in (rand(1, 1, *shape[2:], seed=2).abs(), torch.full((1,) * len(shape), 0.3).double()):
+    for weight in (
+        rand(1, 1, *shape[2:], seed=2).abs(),
+        torch.full((1,) * len(shape), 0.3).double(),
+    ):
         assert gradcheck(lambda m, w=weight: ours(m, fixed, w, radius, squared), (moving,))
 
 
@@ -108,3 +113,34 @@ def test_a_window_without_contrast_scores_nothing() -> None:
         (grad,) = torch.autograd.grad(value, moving)
         assert abs(float(value.detach())) < 1e-9
         assert float(grad.abs().max()) < 1e-9
+
+
+# ------------------------------------------------------------------------------- masked
+def masked(moving: Tensor, fixed: Tensor, mask: Tensor, radius: int, squared: bool) -> Tensor:
+    stats = window_stats(fixed, radius, EPSILON, mask)
+    return lncc(moving, fixed, stats, mask, radius, EPSILON, squared=squared)
+
+
+def half_mask(*shape: int) -> Tensor:
+    mask = torch.ones(1, 1, *shape, dtype=torch.float64)
+    mask[..., : shape[-1] // 2] = 0
+    return mask
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_what_the_mask_leaves_out_has_no_part(squared: bool) -> None:
+    fixed, moving, mask = rand(1, 2, 8, 9), rand(1, 2, 8, 9, seed=1), half_mask(8, 9)
+    other = moving + 5 * rand(1, 2, 8, 9, seed=2) * (1 - mask)
+    plain = masked(moving, fixed, mask, 2, squared)
+    torch.testing.assert_close(masked(other, fixed, mask, 2, squared), plain)
+    inside = (moving[..., 4:], fixed[..., 4:], mask[..., 4:])
+    torch.testing.assert_close(ours(*inside, 2, squared), plain)  # as if it were cut off
+
+
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("shape", [(7, 6), (4, 3, 5)])
+def test_masked_gradient(shape: tuple[int, ...], squared: bool) -> None:
+    fixed, soft = rand(1, 1, *shape), rand(1, 1, *shape, seed=2).abs().clamp(max=1)
+    moving = (0.5 * fixed + rand(1, 1, *shape, seed=1)).requires_grad_(True)
+    for mask in (half_mask(*shape), soft):
+        assert gradcheck(lambda m, w=mask: masked(m, fixed, w, 1, squared), (moving,))

@@ -25,7 +25,7 @@ def test_a_table_cannot_be_changed() -> None:
 
 
 def test_a_backend_that_is_absent_is_an_error_that_lists_the_others() -> None:
-    with pytest.raises(BackendUnavailableError, match="'quantum'.*reference"):
+    with pytest.raises(BackendUnavailableError, match=r"'quantum'.*reference"):
         select("quantum")
 
 

@@ -118,8 +118,8 @@ def test_the_outer_half_voxel_takes_the_edge_value_and_then_comes_the_fill() -> 
 
 
 def test_dimensions_have_to_agree() -> None:
+    image = Image.from_numpy(np.zeros((3, 4)), name="scan")
     with pytest.raises(InputError, match="scan is 2D but the transform is 3D"):
-        image = Image.from_numpy(np.zeros((3, 4)), name="scan")
         warp_image(image, Affine.identity(3), Grid.identity((4, 3)))
 
 
@@ -215,5 +215,5 @@ def test_values_that_are_no_labels_are_refused(array: np.ndarray, words: str) ->
 
 def test_colour_is_no_label_map() -> None:
     colour = Image.from_numpy(np.zeros((4, 5, 3), np.uint8), channels=True, name="seg")
-    with pytest.raises(InputError, match="seg.*one channel, not 3"):
+    with pytest.raises(InputError, match=r"seg.*one channel, not 3"):
         warp_labels(colour, Affine.identity(2), colour.grid)

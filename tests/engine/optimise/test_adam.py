@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -86,7 +88,7 @@ def test_the_step_falls_linearly_to_its_share(steps: int) -> None:
     assert taken[0] == pytest.approx(0.6)
     if steps > 1:
         assert taken[-1] == pytest.approx(0.06)
-        differences = [b - a for a, b in zip(taken, taken[1:], strict=False)]
+        differences = [b - a for a, b in itertools.pairwise(taken)]
         assert max(differences) == pytest.approx(min(differences))
     assert {Adam(step=0.6).step_at(i, steps) for i in range(steps)} == {0.6}
 

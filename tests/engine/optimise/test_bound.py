@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fireants_engine.kernels import REFERENCE
 from fireants_engine.ops import count_folds
 from fireants_engine.optimise import bounded_step
 
@@ -53,15 +54,26 @@ def test_works_on_a_device_whose_values_cannot_be_read() -> None:
 
 
 @pytest.mark.parametrize("shape", [(16, 18), (9, 10, 11)])
-@pytest.mark.parametrize("step", [0.25, 0.5, 0.9])
-def test_a_step_below_one_is_a_diffeomorphism(shape: tuple[int, ...], step: float) -> None:
-    """The docstring's (and Eq. B.1's) promise, for the roughest direction there is: one whose
-    components all change sign from voxel to voxel."""
+def test_a_step_below_one_over_the_dimension_never_folds(shape: tuple[int, ...]) -> None:
+    """The docstring's promise at its edge: the roughest direction there is, whose components all
+    change sign from voxel to voxel, folds beyond 1/d and not before."""
     dim = len(shape)
     place = torch.meshgrid(*[torch.arange(n) for n in shape], indexing="ij")
     sign = 1.0 - 2.0 * (sum(place) % 2)
     direction = torch.stack([sign] * dim)[None]
-    assert count_folds(bounded_step(direction, step)) == (0, 0.0)
+    assert count_folds(bounded_step(direction, 0.99 / dim)) == (0, 0.0)
+    assert count_folds(bounded_step(direction, 1.01 / dim))[0] > 0
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (20, 20, 20)])
+@pytest.mark.parametrize("step", [0.5, 0.99])
+def test_a_step_below_one_of_a_smooth_direction_never_folds(shape, step) -> None:
+    """Smoothed with one voxel, as updates are by default."""
+    for seed in range(5):
+        rough = noise(1, len(shape), *shape, seed=seed)
+        direction = REFERENCE.smooth(rough, [1.0] * len(shape))
+        direction = direction / direction.abs().max()
+        assert count_folds(bounded_step(direction, step)) == (0, 0.0)
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (20, 20, 20)])

@@ -42,7 +42,9 @@ class Blobs:
         """The blobs sampled on `grid`, moved by a map whose inverse is given."""
         points = grid.points_mm()
         points = points if inverse is None else inverse(points)
-        return Image.from_numpy(self(points).reshape(grid.shape).astype(np.float32), grid, name=name)
+        return Image.from_numpy(
+            self(points).reshape(grid.shape).astype(np.float32), grid, name=name
+        )
 
     def inside_mm(self, count: int = 500) -> np.ndarray:
         """Points of the object."""
@@ -52,7 +54,9 @@ class Blobs:
         return points * self.radius_mm * np.array([1.0, 0.72, 0.55])[: self.dim]
 
 
-def centred(size: Sequence[int], spacing: Sequence[float], direction: np.ndarray | None = None) -> Grid:
+def centred(
+    size: Sequence[int], spacing: Sequence[float], direction: np.ndarray | None = None
+) -> Grid:
     """A grid whose field of view is centred on the origin of the world."""
     direction = np.eye(len(size)) if direction is None else direction
     middle = direction @ (np.asarray(spacing) * (np.asarray(size) - 1) / 2)

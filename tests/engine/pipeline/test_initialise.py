@@ -209,7 +209,10 @@ def test_one_slice_and_thin_volumes(order, blobs, centred_grid, ctx) -> None:
     for slices in (1, 3):
         flat = centred_grid((48, 44), (1.0, 1.1))
         grid = centred_grid((48, 44, slices), (1.0, 1.1, 2.0))
-        stack = [shape.image(flat).data, shape.image(flat, moved(turn(0), np.array([4.0, -3.0]))).data]
+        stack = [
+            shape.image(flat).data,
+            shape.image(flat, moved(turn(0), np.array([4.0, -3.0]))).data,
+        ]
         fixed, moving = (
             Image(d[:, None].expand(1, slices, *flat.shape).contiguous(), grid) for d in stack
         )

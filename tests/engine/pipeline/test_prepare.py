@@ -95,9 +95,9 @@ def test_the_image_given_is_never_modified(ctx: ExecutionContext) -> None:
 
 def test_unusable_pairs_are_refused_at_the_door(ctx: ExecutionContext) -> None:
     flat, good = Image.from_numpy(np.zeros((8, 8)), name="dark"), Image.from_numpy(disc())
-    with pytest.raises(InputError, match="dark.*constant"):
+    with pytest.raises(InputError, match=r"dark.*constant"):
         Prepared.create(flat, good, ctx)
-    with pytest.raises(InputError, match="dark.*constant"):
+    with pytest.raises(InputError, match=r"dark.*constant"):
         Prepared.create(good, flat, ctx)
 
 

@@ -57,7 +57,9 @@ def linear_error(shape, ran, grids, linear, shift, deformation, steps, term) -> 
 
 
 # ------------------------------------------------------------------------------- linear
-@pytest.mark.parametrize("term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize(
+    "term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
+)
 def test_rigid_in_the_plane(term: Term, blobs, centred_grid, ran) -> None:
     grid = centred_grid((56, 52), (1.0, 1.1))
     shift = np.array([5.0, -4.0])
@@ -68,7 +70,9 @@ def test_rigid_in_the_plane(term: Term, blobs, centred_grid, ran) -> None:
 def test_affine_in_the_plane(blobs, centred_grid, ran) -> None:
     grid, linear = centred_grid((56, 52), (1.0, 1.1)), turn(2) @ np.diag(STRETCH[:2])
     shift = np.array([5.0, -4.0])
-    error = linear_error(blobs(2), ran, (grid, grid), linear, shift, AffineMap(), (60, 40, 40), SSD())
+    error = linear_error(
+        blobs(2), ran, (grid, grid), linear, shift, AffineMap(), (60, 40, 40), SSD()
+    )
     assert error.mean() < 0.2
 
 
@@ -83,13 +87,16 @@ def test_rigid_in_space(term: Term, blobs, centred_grid, ran) -> None:
 
 @pytest.mark.parametrize("deformation", [Rigid(), AffineMap()], ids=lambda d: type(d).__name__)
 @pytest.mark.parametrize("oblique", ["fixed", "moving"])
-def test_in_space_between_oblique_anisotropic_grids(oblique, deformation, blobs, centred_grid, ran) -> None:
+def test_in_space_between_oblique_anisotropic_grids(
+    oblique, deformation, blobs, centred_grid, ran
+) -> None:
     straight = centred_grid((36, 34, 30), (1.2, 1.2, 1.4))
     tilted = centred_grid((30, 36, 18), (1.4, 1.1, 2.2), OBLIQUE)
     grids = (tilted, straight) if oblique == "fixed" else (straight, tilted)
     linear = turn(3) if isinstance(deformation, Rigid) else turn(3) @ np.diag(STRETCH)
     shift = np.array([4.0, -3.0, 2.0])
-    error = linear_error(blobs(3, 12.5), ran, grids, linear, shift, deformation, (60, 40, 20), SSD())
+    steps = (60, 40, 20) if isinstance(deformation, Rigid) else (100, 60, 40)
+    error = linear_error(blobs(3, 12.5), ran, grids, linear, shift, deformation, steps, SSD())
     assert error.mean() < 0.2
 
 
@@ -128,7 +135,7 @@ def warp_of(found) -> Displacement:
     return warp
 
 
-@pytest.mark.parametrize("term", [SSD(), LNCC(squared=False)], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize("term", [SSD(), LNCC(radius_vox=4)], ids=lambda t: type(t).__name__)
 def test_greedy_turns_a_disc_into_an_ellipse(term: Term, centred_grid, ran) -> None:
     grid = centred_grid((64, 60), (1.0, 1.0))
     fixed, moving = disc(grid, (23.0, 15.0)), disc(grid, (18.0, 18.0))
@@ -145,7 +152,7 @@ def test_greedy_undoes_a_warp_in_space(blobs, centred_grid, ran) -> None:
         return y + 2.0 * np.sin(y[:, [1, 2, 0]] / 7.0)
 
     fixed, moving = shape.image(grid), shape.image(grid, bend)
-    found = ran(plan(Compositive(), 60, 60, 40), fixed, moving)
+    found = ran(plan(Compositive(grad_floor_vox=2), 60, 60, 40), fixed, moving)
     assert ssd_left(found, fixed, moving) < 0.05
     assert count_folds(warp_of(found).u) == (0, 0.0)
     points = shape.inside_mm()
@@ -179,9 +186,13 @@ THIN = {
 }
 
 
-@pytest.mark.parametrize("deformation", [Rigid(), AffineMap(), Compositive()], ids=lambda d: type(d).__name__)
+@pytest.mark.parametrize(
+    "deformation", [Rigid(), AffineMap(), Compositive()], ids=lambda d: type(d).__name__
+)
 @pytest.mark.parametrize("case", THIN)
-def test_thin_and_small_images(case: str, deformation: Deformation, blobs, centred_grid, ran) -> None:
+def test_thin_and_small_images(
+    case: str, deformation: Deformation, blobs, centred_grid, ran
+) -> None:
     """LESSONS 5: nothing crashes, and a shift within the plane of 1.5 mm is mostly undone."""
     size, spacing = THIN[case]
     grid, shape = centred_grid(size, spacing), blobs(2, 12.0)
@@ -200,12 +211,16 @@ def test_thin_and_small_images(case: str, deformation: Deformation, blobs, centr
     if case == "small 3D":
         return  # 11 x 9 x 7 voxels of 4 mm hold too little to be precise
     miss = np.linalg.norm((mapped - points)[:, :2] - shift, axis=1).mean()
-    assert miss < (0.25 if not isinstance(deformation, Compositive) else 0.7) * np.linalg.norm(shift)
+    assert miss < (0.25 if not isinstance(deformation, Compositive) else 0.7) * np.linalg.norm(
+        shift
+    )
     if grid.dim == 3:
         assert np.abs((mapped - points)[:, 2]).mean() < 0.1 * spacing[2]
 
 
-@pytest.mark.parametrize("term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize(
+    "term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
+)
 def test_one_slice_stays_in_its_plane_with_every_term(term: Term, blobs, centred_grid, ran) -> None:
     """A slice of another brightness must not be tilted or lifted out of its plane to match."""
     grid, shape = centred_grid((52, 48, 1), (0.8, 0.8, 3.0)), blobs(2, 12.0)
@@ -222,7 +237,9 @@ def test_one_slice_stays_in_its_plane_with_every_term(term: Term, blobs, centred
 
 
 @pytest.mark.parametrize("deformation", [Rigid(), AffineMap()], ids=lambda d: type(d).__name__)
-def test_one_slice_of_a_microscope_in_mm(deformation: Deformation, blobs, centred_grid, ran) -> None:
+def test_one_slice_of_a_microscope_in_mm(
+    deformation: Deformation, blobs, centred_grid, ran
+) -> None:
     """10 um pixels and a nominal slice of 1 mm: the thickness must not set step and radius."""
     grid, shape = centred_grid((52, 48, 1), (0.01, 0.01, 1.0)), blobs(2, 0.15)
     flat, shift = grid.points_mm()[:, :2], np.array([0.02, -0.012])
@@ -239,9 +256,13 @@ def test_one_slice_of_a_microscope_in_mm(deformation: Deformation, blobs, centre
 # -------------------------------------------------------------------------------- masks
 @pytest.mark.parametrize("which", ["fixed", "moving"])
 @pytest.mark.parametrize("deformation", [Rigid(), Compositive()], ids=lambda d: type(d).__name__)
-@pytest.mark.parametrize("term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__)
-def test_what_a_mask_leaves_out_is_ignored(which, deformation, term, blobs, centred_grid, ran) -> None:
-    """A bright artefact in one image, masked there, leaves the result as without it."""
+@pytest.mark.parametrize(
+    "term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
+)
+def test_what_a_mask_leaves_out_is_ignored(
+    which, deformation, term, blobs, centred_grid, ran
+) -> None:
+    """A bright artefact in one image, masked there, changes nothing; unmasked it does."""
     grid, shape = centred_grid((56, 52), (1.0, 1.1)), blobs(2)
     shift = np.array([2.0, -1.5])
     pair = {
@@ -253,18 +274,16 @@ def test_what_a_mask_leaves_out_is_ignored(which, deformation, term, blobs, cent
     spoilt = clean.data.clone()
     spoilt[:, torch.from_numpy(away < 5)] = 3.0
     mask = Image.from_numpy((away > 6.5).astype(np.uint8), grid)
-    recipe = plan(deformation, 50, 50, term=term)
-    points = shape.inside_mm()
-    points = points[np.linalg.norm(points - [9.0, 6.0], axis=1) > 9]
+    recipe, points = plan(deformation, 30, 20, term=term), shape.inside_mm()
 
-    def miss(image: Image) -> float:
+    def moved(image: Image) -> np.ndarray:
         images = {**pair, which: image}
-        found = ran(recipe, images["fixed"], images["moving"]).output.transform
-        return float(np.linalg.norm(found(points) - points - shift, axis=1).mean())
+        return ran(recipe, images["fixed"], images["moving"]).output.transform(points)
 
-    without = miss(clean)
-    masked = miss(Image(spoilt, grid, name=which).with_mask(mask))
-    assert masked < without + 0.15
+    artefact = Image(spoilt, grid, name=which)
+    truth = moved(clean.with_mask(mask))
+    np.testing.assert_allclose(moved(artefact.with_mask(mask)), truth, atol=1e-4)
+    assert np.abs(moved(artefact) - truth).max() > 0.05
 
 
 def test_a_run_ends_with_its_transform(small_pair, ran) -> None:

@@ -86,7 +86,9 @@ def test_lncc_of_ct_in_hounsfield_units() -> None:
     other = image + 0.5 * structure((24, 26), seed=1).numpy()[0, 0]
     hounsfield = (other * 400 - 600).astype(np.int16)
     truth = value(LNCC(), normalised(image), normalised(other))
-    assert value(LNCC(), normalised(image), normalised(hounsfield)) == pytest.approx(truth, abs=5e-3)
+    assert value(LNCC(), normalised(image), normalised(hounsfield)) == pytest.approx(
+        truth, abs=5e-3
+    )
     assert truth < -0.5
 
 
@@ -94,19 +96,38 @@ def test_lncc_of_a_constant_image_is_zero() -> None:
     assert value(LNCC(), structure(), torch.full((1, 1, 20, 24), 0.3)) == pytest.approx(0, abs=1e-6)
 
 
-def test_lncc_sees_a_window_and_no_further() -> None:
+def test_lncc_depends_on_no_sample_beyond_its_reach() -> None:
+    """The gradient at a voxel: windows around it, and all that those windows hold."""
     fixed, moving = structure(), structure(seed=1)
-    weight = torch.zeros(1, 1, 20, 24)
-    weight[0, 0, 10, 10] = 1.0
     term = LNCC(radius_vox=2)
+    assert term.reach_vox == 4
     grid = Grid.identity((24, 20))
     loss = term.bind(Pair(fixed, moving, grid, grid), CTX)
-    moving.requires_grad_(True)
-    (grad,) = torch.autograd.grad(loss(Views(fixed, moving, weight)), moving)
-    rows, columns = grad[0, 0].nonzero().T
-    assert (int(rows.min()), int(rows.max())) == (8, 12)
-    assert (int(columns.min()), int(columns.max())) == (8, 12)
-    assert term.reach_vox >= 2
+
+    def slope(image: Tensor) -> float:
+        leaf = image.clone().requires_grad_(True)
+        (grad,) = torch.autograd.grad(loss(Views(fixed, leaf)), leaf)
+        return float(grad[0, 0, 10, 10])
+
+    truth = slope(moving)
+    far = moving + 1.0
+    far[..., 6:15, 6:15] = moving[..., 6:15, 6:15]
+    assert slope(far) == pytest.approx(truth, rel=1e-5)
+    near = moving.clone()
+    near[0, 0, 6, 6] += 1.0  # the corner of the outermost window
+    assert slope(near) != pytest.approx(truth, rel=1e-5)
+
+
+def test_lncc_ignores_what_a_mask_leaves_out() -> None:
+    fixed, moving, mask = structure(), structure(seed=1), torch.ones(1, 1, 20, 24)
+    mask[..., :10] = 0
+    spoilt = moving.clone()
+    spoilt[..., :10] = 3.0
+    grid = Grid.identity((24, 20))
+    for masks in ({"fixed_mask": mask}, {"moving_mask": mask}):
+        loss = LNCC().bind(Pair(fixed, moving, grid, grid, **masks), CTX)
+        clean = loss(Views(fixed, moving, mask))
+        assert float(loss(Views(fixed, spoilt, mask))) == pytest.approx(float(clean), rel=1e-5)
 
 
 # ----------------------------------------------------------------------------------- MI
@@ -180,7 +201,9 @@ def test_ssd_is_the_weighted_mean_of_squares() -> None:
 
 
 # -------------------------------------------------------------------------------- masks
-@pytest.mark.parametrize("term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize(
+    "term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
+)
 def test_what_lies_outside_the_weight_does_not_count(term: Term) -> None:
     """Same range, other content: only the weighted part of the images may matter."""
     fixed, moving = structure(), structure() + 0.5 * structure(seed=1)
@@ -197,7 +220,9 @@ def test_what_lies_outside_the_weight_does_not_count(term: Term) -> None:
     assert float(loss(Views(fixed, moving, 3 * weight))) == pytest.approx(truth, rel=1e-5)
 
 
-@pytest.mark.parametrize("term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__)
+@pytest.mark.parametrize(
+    "term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
+)
 def test_a_model_that_moves_the_fixed_image_too_is_scored_on_what_it_shows(term: Term) -> None:
     """Views whose fixed image is another tensor than the pair's (symmetric models)."""
     fixed, moving = structure(), structure() + 0.5 * structure(seed=1)

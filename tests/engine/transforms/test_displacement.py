@@ -86,7 +86,9 @@ def test_the_inverse_undoes_it_inside(case: str) -> None:
 def test_a_constant_field_is_a_shift_that_ends_at_the_border() -> None:
     grid = Grid.identity((4, 3), (2.0, 1.0))
     shift = Displacement.from_mm(np.broadcast_to([3.0, -1.0], (3, 4, 2)), grid)
-    points = np.array([[0.0, 0.0], [-0.99, 2.49], [6.99, 0.0], [-1.01, 0.0], [7.01, 0.0], [0, 2.51]])
+    points = np.array(
+        [[0.0, 0.0], [-0.99, 2.49], [6.99, 0.0], [-1.01, 0.0], [7.01, 0.0], [0, 2.51]]
+    )
     moves = shift(points) - points
     np.testing.assert_allclose(moves[:3], [[3, -1]] * 3, atol=1e-6)
     np.testing.assert_array_equal(moves[3:], np.zeros((3, 2)))

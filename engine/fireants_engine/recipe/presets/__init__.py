@@ -23,7 +23,7 @@ ORDER = (
 
 def preset_names() -> list[str]:
     """Names of the packaged recipes, the most usual first."""
-    names = {p.name.removesuffix(".yaml") for p in files(__package__).iterdir()
+    names = {p.name.removesuffix(".yaml") for p in files(__name__).iterdir()
              if p.name.endswith(".yaml")}  # fmt: skip
     return [n for n in ORDER if n in names] + sorted(names - set(ORDER))
 
@@ -33,5 +33,5 @@ def load_preset(name: str) -> Recipe:
     """The packaged recipe `name`; raises RecipeError listing the names there are."""
     if name not in preset_names():
         raise RecipeError(f"Unknown preset {name!r}; choose one of: {', '.join(preset_names())}.")
-    text = (files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
+    text = (files(__name__) / f"{name}.yaml").read_text(encoding="utf-8")
     return Recipe.from_dict(yaml.safe_load(text), name)
