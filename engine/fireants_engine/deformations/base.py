@@ -102,6 +102,10 @@ class Deformation(ABC):
     def transform(self, pair: Pair, state: Any) -> Transform:
         """The map fixed mm -> moving mm that this state stands for."""
 
+    def settle(self, state: Any) -> tuple[Any, int]:
+        """What a level leaves behind: the state without its sampling folds, and their number."""
+        return state, 0
+
     def folds(self, state: Any) -> tuple[int, float] | None:
         """Strict fold count and fraction, or None where folds cannot occur."""
         return None

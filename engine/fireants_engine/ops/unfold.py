@@ -1,4 +1,4 @@
-"""Removing the last folds of a sampled warp by local smoothing."""
+"""Removing the folds of a sampled warp by local smoothing."""
 
 from __future__ import annotations
 
@@ -9,25 +9,47 @@ from torch import Tensor
 from fireants_engine.kernels import REFERENCE
 from fireants_engine.ops.jacobian import strict_fold_mask
 
+_MARGIN = 6
+"""Voxels around a fold that take part: two of growth, one of rim, three of smoothing."""
 
-def unfold(u: Tensor, rounds: int = 20, sigma_vox: float = 1.0) -> tuple[Tensor, int]:
-    """`u` smoothed only where it strictly folds; the new field and the number of folds left.
+
+def unfold(u: Tensor, rounds: int = 20, sigma_vox: float = 1.0) -> tuple[Tensor, int, int]:
+    """`u` smoothed only where it strictly folds; folded voxels before and after.
 
     u: (1, d, *spatial) voxels. In each round the folded voxels, grown by two voxels with a soft
     rim, are moved towards a Gaussian average (`sigma_vox`) of the field; everything else stays
     as it is, to the bit. Compositions of diffeomorphisms do not fold, their linear samples may:
     this removes those sampling artefacts and is not a substitute for regularisation.
     """
-    pool = F.max_pool3d if u.shape[1] == 3 else F.max_pool2d
-    mean = F.avg_pool3d if u.shape[1] == 3 else F.avg_pool2d
-    out = u
-    folded = strict_fold_mask(out)
+    folded = strict_fold_mask(u)
+    before = int(folded.sum())
+    if before == 0:
+        return u, 0, 0
+    box = _box(folded)
+    part = u[box].clone()
     for _ in range(rounds):
-        if not bool(folded.any()):
+        part = _smooth_where(part, folded[box], sigma_vox)
+        folded[box] = strict_fold_mask(part)
+        if not bool(folded[box].any()):
             break
-        grown = pool(folded.to(u.dtype), 5, 1, 2)
-        weight = mean(grown, 3, 1, 1) * (pool(grown, 3, 1, 1) > 0)
-        smooth = REFERENCE.smooth(out, [sigma_vox] * u.shape[1])
-        out = torch.lerp(out, smooth, weight)
-        folded = strict_fold_mask(out)
-    return out, int(folded.sum())
+    out = u.clone()
+    out[box] = part
+    return out, before, int(folded.sum())
+
+
+def _box(folded: Tensor) -> tuple[slice, ...]:
+    """The bounding box of the folds with its margin, as an index of (1, d, *spatial)."""
+    where = folded[0, 0].nonzero()
+    low = (where.amin(dim=0) - _MARGIN).clamp(min=0).tolist()
+    high = (where.amax(dim=0) + _MARGIN + 1).tolist()
+    return (slice(None), slice(None), *map(slice, low, high))
+
+
+def _smooth_where(u: Tensor, folded: Tensor, sigma_vox: float) -> Tensor:
+    """`u` moved towards its Gaussian average around the folded voxels."""
+    dim = u.shape[1]
+    pool = F.max_pool3d if dim == 3 else F.max_pool2d
+    mean = F.avg_pool3d if dim == 3 else F.avg_pool2d
+    grown = pool(folded.to(u.dtype), 5, 1, 2)
+    weight = mean(grown, 3, 1, 1) * (pool(grown, 3, 1, 1) > 0)
+    return torch.lerp(u, REFERENCE.smooth(u, [sigma_vox] * dim), weight)

@@ -85,7 +85,10 @@ class Warning(Event):
 
 @dataclass(frozen=True)
 class LevelFinished(Event):
-    """reason: why the level ended; folds: strict count on the level's grid (None: cannot fold)."""
+    """reason: why the level ended; folds: strict count on the level's grid (None: cannot fold).
+
+    unfolded: folded voxels that were removed by smoothing the warp there.
+    """
 
     stage: str = ""
     level: int = 0
@@ -94,6 +97,7 @@ class LevelFinished(Event):
     reason: str = ""
     folds: int | None = None
     fold_fraction: float | None = None
+    unfolded: int = 0
 
 
 @dataclass(frozen=True)

@@ -224,6 +224,8 @@ class _LevelRun:
                 f"{self.stage.name}: the loss was invalid from the first step; check the images "
                 "for extreme values and the step size."
             )
+        with torch.no_grad():
+            state, unfolded = self.stage.deformation.settle(state)
         folds = self.stage.deformation.folds(state)
         end = ev.LevelFinished(
             stage=self.stage.name,
@@ -233,6 +235,7 @@ class _LevelRun:
             reason=reason,
             folds=None if folds is None else folds[0],
             fold_fraction=None if folds is None else folds[1],
+            unfolded=unfolded,
             **self.clock.stamp(),
         )
         return state, memory, outcome, end

@@ -152,6 +152,7 @@ def _stages(result: Result) -> list[dict[str, Any]]:
                     reason=event.reason,
                     folds=event.folds,
                     fold_fraction=event.fold_fraction,
+                    unfolded=event.unfolded,
                     seconds=event.seconds - started,
                 )
     out = []

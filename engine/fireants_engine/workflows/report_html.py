@@ -102,10 +102,11 @@ def _stages(stages: list[dict[str, Any]]) -> str:
                     f"{level.get('steps', 0)} of {level.get('max_steps', 0)}",
                     number(level.get("loss"), 5),
                     "-" if folds is None else number(folds),
+                    "-" if folds is None else number(level.get("unfolded", 0)),
                     number(level.get("seconds"), 1),
                 ]
             )
-    head = ["Stage", "The level ended because", "Grid", "Steps", "Loss", "Folds", "Seconds"]
+    head = ["Stage", "The level ended because", "Grid", "Steps", "Loss", "Folds", "Unfolded", "Seconds"]
     return _table(rows, head, left=2)
 
 
