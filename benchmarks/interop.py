@@ -5,8 +5,8 @@
 
 The packaged pair (Colin27 onto ICBM152) is registered and saved. Then SimpleITK and antspyx warp
 the moving image with `1Warp.nii.gz` and `0GenericAffine.mat`, linearly, and each is compared with
-`warped.nii.gz`: the largest difference, as a share of the moving image's range, three voxels or more
-away from the border. The inverse is judged by |T(T^-1(x)) - x| inside the brain. Results go to
+`warped.nii.gz`: the largest difference, as a share of the moving image's range, three voxels or
+more away from the border. The inverse is judged by |T(T^-1(x)) - x| inside the brain. Results go to
 benchmarks/results/interop.json and, as a table, to the terminal.
 """
 
@@ -25,6 +25,7 @@ import SimpleITK as sitk
 sys.path.insert(0, str(Path(__file__).parent))
 
 from _common import RESULTS, ROOT, machine
+
 from fireants_engine import Recipe, load_image, load_run, register
 
 HERE = Path(__file__).resolve().parent

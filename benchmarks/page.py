@@ -61,10 +61,11 @@ def oasis(result: dict) -> str:
     names = ["pairs", "method", "n", "Dice", "Dice, nearest", "Dice, affine only", "folds"]
     text = [
         "## Labelled brains (OASIS, 138 to 141 labels, 1 mm, skull-stripped)",
-        "Whole pipeline from the files: read, align, register, warp, write. *Dice* warps the labels "
-        "as each program recommends; *nearest* warps all alike. *Folds*: share of brain voxels "
-        "where any one-sided difference of the warp has a determinant <= 0. Seconds of ours hold the "
-        "whole process with its report and labels, those of the others neither start nor labels.",
+        "Whole pipeline from the files: read, align, register, warp, write. *Dice* warps the "
+        "labels as each program recommends; *nearest* warps all alike. *Folds*: share of brain "
+        "voxels where any one-sided difference of the warp has a determinant <= 0. Seconds of ours "
+        "are the whole process with its report and labels; those of the others hold neither their "
+        "start nor the labels.",
         where(result["machine"]),
         table([*names, "seconds", "to greedy", "peak MiB"], rows),
         "`benchmarks/peers/setup.sh && python benchmarks/peers/compare_oasis.py --pairs all`",

@@ -1,6 +1,6 @@
 """Applies a saved run with ANTs: the moving image through `1Warp.nii.gz` and `0GenericAffine.mat`.
 
-    .venv-peers/bin/python benchmarks/peers/apply_ants.py RUN FIXED MOVING -o FILE
+.venv-peers/bin/python benchmarks/peers/apply_ants.py RUN FIXED MOVING -o FILE
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+"""Does the window answer during a run? Heartbeat, previews and stop, on the packaged brains.
+
+    python benchmarks/gui.py [--runs 3]
+
+Each run is tests/e2e/heartbeat.py in a process of its own: napari is shown, the sample pair opened,
+Register pressed, and a timer of 10 ms beats on the GUI thread until a second after the end, the
+import of torch included. A second registration is stopped in its last stage. Without a display the
+script starts Xvfb itself. Results go to benchmarks/results/gui.json and, as a table, to the
+terminal: the median of the runs, and the worst.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from _common import RESULTS, ROOT, machine
+
+HEARTBEAT = ROOT / "tests" / "e2e" / "heartbeat.py"
+
+
+def one_run() -> dict:
+    command = [sys.executable, str(HEARTBEAT)]
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = {"NAPARI_CONFIG": f"{scratch}/napari.yaml", "QT_API": "pyqt6"}
+        if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+            if shutil.which("xvfb-run") is None:
+                raise SystemExit("no display and no xvfb-run: install xvfb and xauth")
+            screen = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24 +extension GLX"]
+            command = [*screen, *command]
+            settings |= {"QT_QPA_PLATFORM": "xcb", "LIBGL_ALWAYS_SOFTWARE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
+    line = next((x for x in done.stdout.splitlines() if x.startswith("HEARTBEAT ")), None)
+    if line is None:
+        raise SystemExit(f"the run failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return json.loads(line.removeprefix("HEARTBEAT "))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3)
+    runs = [one_run() for _ in range(parser.parse_args().runs)]
+    measures = (
+        ("longest pause of the window", "< 100 ms", "ms", [r["gaps"][0][0] for r in runs]),
+        ("previews, share of the run's time", "<= 5%", "%",
+         [100 * r["preview_seconds"] / r["seconds"] for r in runs]),
+        ("from Stop to the end of the optimisation", "one step", "ms",
+         [r["stop_ms"] for r in runs]),
+    )  # fmt: skip
+    rows = [
+        {
+            "what": what,
+            "value": f"{statistics.median(values):.3g} {unit} (worst of {len(runs)}: "
+            f"{max(values):.3g} {unit})",
+            "limit": limit,
+        }
+        for what, limit, unit, values in measures
+    ]
+    cold = all(r["cold"] for r in runs)
+    rows.append(
+        {"what": "torch loaded before the first run", "value": "no" if cold else "yes",
+         "limit": "no"}
+    )  # fmt: skip
+    for row in rows:
+        print(f"{row['what']}: {row['value']} (limit {row['limit']})")
+    RESULTS.mkdir(exist_ok=True)
+    document = {"machine": machine(), "rows": rows, "runs": runs}
+    (RESULTS / "gui.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
