@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,10 @@ class Controller:
         self.session = Session(self.scene.wanted)
         self.session.controller = self  # whoever holds the session keeps the rest alive
         self.last_roles = Roles()
+        self.hold_painting: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.current_roles: Callable[[], Roles] = lambda: self.last_roles
-        self.session.frames_ready.connect(self.scene.show)
+        self.session.opening.connect(self._on_opening)
+        self.session.frames_ready.connect(self._on_frames)
         self.session.finished.connect(self._on_finished)
         self.session.failed.connect(self._on_failed)
 
@@ -64,7 +67,7 @@ class Controller:
             raise InputError("A registration is still at work in this viewer; stop it first.")
         if roles.fixed is None or roles.moving is None:
             raise InputError("Choose a fixed and a moving image first.")
-        if roles.fixed is roles.moving:
+        if roles.fixed == roles.moving:  # not `is`: napari hands out layers in proxies
             raise InputError(
                 f"Fixed and moving are both {roles.fixed.name}; choose two different layers."
             )
@@ -89,8 +92,9 @@ class Controller:
             maybe(roles.moving_labels),
         )
         self.last_roles = roles
-        self.scene.begin(roles.fixed, roles.moving, fixed)
-        self.session.start(job)
+        with self.hold_painting():
+            self.scene.begin(roles.fixed, roles.moving, fixed)
+            self.session.start(job)
 
     def apply_to(self, layer: Layer) -> None:
         """Bring another layer of the moving space onto the fixed grid, in a thread."""
@@ -132,11 +136,20 @@ class Controller:
         if not self.session.submit(work, done):
             raise InputError("Please wait until the present task is done.")
 
+    def _on_opening(self) -> None:
+        with self.hold_painting():
+            self.scene.open()
+
+    def _on_frames(self, frames: Any) -> None:
+        with self.hold_painting() if self.scene.waiting else nullcontext():
+            self.scene.show(frames)
+
     def _on_finished(self, product: Product | None) -> None:
         if product is None:
             self.scene.abandon()
         else:
-            self.scene.finish(product.pictures, product.info, self.last_roles.moving_labels)
+            with self.hold_painting():
+                self.scene.finish(product.pictures, product.info, self.last_roles.moving_labels)
 
     def _on_failed(self, _: str) -> None:
         if self.session.product is None:

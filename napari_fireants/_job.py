@@ -16,7 +16,7 @@ from fireants_engine.pipeline import events as ev
 from fireants_engine.transforms import Affine
 from napari_fireants._layers import Snapshot, to_image
 from napari_fireants._preview import Pictures, enlarge, grey, robust_limits, to_bytes
-from napari_fireants._session import Job, Link, Product, Progress
+from napari_fireants._session import Job, Link, Losses, Product, Progress
 
 
 class StepControl(Control):
@@ -63,7 +63,9 @@ class _Reporter:
                     max_steps=event.max_steps,
                 )  # fmt: skip
             case ev.Iteration():
-                self.link.losses(self.now.stage_index, event.stage, event.losses)
+                self.link.losses(
+                    Losses(self.now.stage_index, event.stage, event.level, event.losses)
+                )
                 self._step(event, step=event.step, loss=event.loss)
             case ev.Preview():
                 self._frames(event)

@@ -8,6 +8,7 @@ reversed. Layers are read through the whole public chain `layer.data_to_world`, 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fireants_engine.errors import InputError
-from napari_fireants._preview import Look, Pictures, View, Wanted, checkerboard
+from napari_fireants._preview import Look, Pictures, View, Wanted, checkerboard, robust_limits
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -191,10 +192,12 @@ class Scene:
         self._pictures: Pictures | None = None
         self._spacing: tuple[float, ...] = ()
         self._before_run: list[tuple[Layer, dict[str, Any]]] = []
+        self._blank: tuple[tuple[int, ...], tuple[float, float]] = ((), (0.0, 1.0))
+        self._blanking: threading.Thread | None = None
 
     # ------------------------------------------------------------- during a run
     def begin(self, fixed: Layer, moving: Layer, source: Snapshot) -> None:
-        """Show `fixed` in green with an empty live layer in magenta on its grid."""
+        """Show `fixed` in green and `moving` in magenta, until the first frame replaces it."""
         self.restore()
         self._hide(self.extra)
         if self.live is not None and self.live is self.result:
@@ -202,23 +205,32 @@ class Scene:
             self.live = None  # the last run's result stays as it is
         self.fixed, self.moving, self._pictures = fixed, moving, None
         self._spacing = source.spacing_mm[::-1]
-        self._remember(fixed, "visible", "opacity", "blending", *self._colour(fixed))
-        self._remember(moving, "visible")
-        low, high = _limits(moving)
-        shape = source.size[::-1]
+        limits = _limits(moving)
+        parts = (fixed, "green", _limits(fixed)), (moving, "magenta", limits)
+        for layer, colormap, contrast in parts:
+            look = {"visible": True, "opacity": 1.0, "blending": "additive"}
+            if not getattr(layer, "rgb", False):
+                look |= {"colormap": colormap, "contrast_limits": contrast}
+            self._remember(layer, *look)
+            self._set(layer, **look)
+        self._blank = source.size[::-1], limits
+
+    def open(self) -> None:
+        """Make the hidden, blank live layer on the fixed grid.
+
+        Apart from `begin`, since napari takes a while to add a layer; a thread blanks its data.
+        """
+        shape, limits = self._blank
+        look = {"visible": False, "blending": "additive", "colormap": "magenta"}
+        look |= {"contrast_limits": limits, **like(self.fixed)}
         if self.live is None or self.live.data.shape != shape or not self._present(self.live):
             self._remove(self.live)
-            self.live = self.viewer.add_image(
-                np.full(shape, low, np.float32),
-                name="moving (live)",
-                contrast_limits=(low, high),
-                **like(fixed),
-            )
+            blank = np.zeros(shape, np.float32)
+            self.live = self.viewer.add_image(blank, name="moving (live)", **look)
         else:
-            self._set(self.live, contrast_limits=(low, high), **like(fixed))
-            self.live.data[...] = low
-        self._set(moving, visible=False)
-        self.apply(Look())
+            self._set(self.live, **look)
+        self._blanking = threading.Timer(0.3, self.live.data.fill, args=(limits[0],))
+        self._blanking.start()
 
     def wanted(self) -> Wanted:
         """What the canvas shows now of the fixed image."""
@@ -247,10 +259,20 @@ class Scene:
             return 1.0
         return float((1.0 * units[world_axis]).to(self.fixed.units[axis]).magnitude)
 
+    @property
+    def waiting(self) -> bool:
+        """The first frame has yet to come."""
+        return self._blanking is not None
+
     def show(self, frames: Mapping[Any, np.ndarray]) -> None:
         """Write new frames into the live layer in place."""
         if self.live is None or not self._present(self.live):
             return
+        if self._blanking is not None:
+            self._blanking.join()
+            self._blanking = None
+            self._hide(self.moving)
+            self.live.visible = True
         data = self.live.data
         for key, frame in frames.items():
             if key is None:
@@ -283,6 +305,7 @@ class Scene:
             self.live.contrast_limits = (0, 255)
             self.result = self.add_image(pictures.moved, name, info, rgb=True, visible=False)
         self.result.metadata["fireants"] = info
+        self._set(self.moving, **self._look_before(self.moving) | {"visible": False})
         if pictures.labels is not None and labels is not None:
             self.add_labels(pictures.labels, labels, info)
         self.apply(Look())
@@ -349,6 +372,9 @@ class Scene:
         self._hide(self.live)
         self.restore()
 
+    def _look_before(self, layer: Layer | None) -> dict[str, Any]:
+        return next((look for known, look in self._before_run if known == layer), {})
+
     def restore(self) -> None:
         """Give the input layers the looks they had before the run."""
         for layer, look in self._before_run:
@@ -365,7 +391,11 @@ class Scene:
     @staticmethod
     def _set(layer: Layer | None, **values: Any) -> None:
         for name, value in values.items():
-            setattr(layer, name, value)
+            now = getattr(layer, name, None)
+            now = now.name if name == "colormap" and isinstance(value, str) else now
+            same = isinstance(value, str | float | bool) and now == value
+            if not same:  # napari redraws for what does not change, too
+                setattr(layer, name, value)
 
     def _present(self, layer: Layer) -> bool:
         return layer in self.viewer.layers
@@ -385,8 +415,13 @@ def _shape(layer: Layer) -> tuple[int, ...]:
 
 
 def _limits(layer: Layer) -> tuple[float, float]:
-    """Contrast limits of a layer as floats; colour images span their bytes."""
+    """Contrast limits for an overlay: as a person set them, else robust ones of data in memory.
+
+    Colour images span their bytes.
+    """
     if getattr(layer, "rgb", False):
         return (0.0, 255.0) if np.dtype(layer.dtype).kind in "iu" else (0.0, 1.0)
     low, high = layer.contrast_limits
+    if isinstance(layer.data, np.ndarray) and [low, high] == list(layer.contrast_limits_range):
+        return robust_limits(layer.data, 50_000)
     return float(low), float(high)

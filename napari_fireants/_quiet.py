@@ -45,8 +45,14 @@ def _load_libraries() -> None:
 
 
 def import_engine() -> None:
-    """Import torch and the engine; call it from a worker thread."""
+    """Import torch and the engine; call it from a worker thread.
+
+    Torch's helper threads are asked to sleep while they wait. By default they spin, which steals
+    the processor from the window, and beside any other busy program slows small steps many times.
+    """
+    waiting = "OMP_WAIT_POLICY" in os.environ
     if "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         _load_libraries()
     collecting = gc.isenabled()
     gc.disable()
@@ -55,6 +61,8 @@ def import_engine() -> None:
     finally:
         if collecting:
             gc.enable()
+        if not waiting:
+            os.environ.pop("OMP_WAIT_POLICY", None)  # read once; not for child processes
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_fireants._preview import robust_limits
+
 LayerData = tuple[np.ndarray, dict[str, Any], str]
 
 
@@ -46,7 +48,8 @@ def load_phantoms() -> ModuleType:
     name = "napari_fireants_phantoms"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, sample_folder() / "phantoms.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
@@ -67,8 +70,9 @@ def _geometry(spacing: Any, origin: Any, direction: Any) -> dict[str, Any]:
     }
 
 
-def _look(colormap: str) -> dict[str, Any]:
-    return {"colormap": colormap, "blending": "additive"}
+def _look(colormap: str, array: np.ndarray) -> dict[str, Any]:
+    limits = robust_limits(array)
+    return {"colormap": colormap, "blending": "additive", "contrast_limits": limits}
 
 
 def _brain(name: str, title: str, colormap: str) -> LayerData:
@@ -78,7 +82,8 @@ def _brain(name: str, title: str, colormap: str) -> LayerData:
     image = sitk.ReadImage(str(path))
     array = sitk.GetArrayFromImage(image)
     kwargs = _geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    kwargs |= {"name": title, "metadata": {"fireants": {"path": str(path)}}, **_look(colormap)}
+    kwargs |= {"name": title, "metadata": {"fireants": {"path": str(path)}}}
+    kwargs |= _look(colormap, array)
     return array, kwargs, "image"
 
 
@@ -97,7 +102,7 @@ def _phantom(phantom: Any, title: str) -> list[LayerData]:
         ("fixed", phantom.fixed, phantom.fixed_lattice, "green"),
     ):
         kwargs = _geometry(where.spacing, where.origin, where.direction)
-        kwargs |= {"name": f"{title} ({what})", **_look(colormap)}
+        kwargs |= {"name": f"{title} ({what})", **_look(colormap, array)}
         out.append((array, kwargs, "image"))
     kwargs = _geometry(
         phantom.moving_lattice.spacing,

@@ -22,6 +22,8 @@ from napari_fireants._preview import Mailbox, Pace, Wanted
 
 TICK_MS = 100
 JOIN_SECONDS = 5.0
+QUIET_TICKS = 4
+"""Ticks at the start of a run in which the window alone works and paints."""
 
 
 class State(Enum):
@@ -72,6 +74,16 @@ class Progress:
     device: str = ""
 
 
+@dataclass(frozen=True)
+class Losses:
+    """Consecutive loss values of one level of one stage."""
+
+    stage_index: int
+    stage: str
+    level: int
+    values: tuple[float, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Product:
     """What a finished run hands over: the engine's Result, pictures, and plain facts about it."""
@@ -88,6 +100,7 @@ class Link:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
+        self.ticks, self.shown = 0, threading.Event()
         self.control: Any = None
         self.stopping = False
         self.discard = False
@@ -97,7 +110,7 @@ class Link:
         self.devices: dict[str, str] = {}
         self._lock = threading.Lock()
         self._progress: Progress | None = None
-        self._losses: list[tuple[int, str, tuple[float, ...]]] = []
+        self._losses: list[Losses] = []
         self._notes: list[str] = []
 
     # ----------------------------------------------------------- worker's side
@@ -105,9 +118,9 @@ class Link:
         with self._lock:
             self._progress = progress
 
-    def losses(self, stage_index: int, stage: str, values: tuple[float, ...]) -> None:
+    def losses(self, losses: Losses) -> None:
         with self._lock:
-            self._losses.append((stage_index, stage, values))
+            self._losses.append(losses)
 
     def note(self, sentence: str) -> None:
         with self._lock:
@@ -127,7 +140,7 @@ class Link:
             self.paused_seconds += time.perf_counter() - since
 
     # ----------------------------------------------------------- GUI's side
-    def take(self) -> tuple[Progress | None, list[tuple[int, str, tuple[float, ...]]], list[str]]:
+    def take(self) -> tuple[Progress | None, list[Losses], list[str]]:
         """Newest progress, and all losses and notes, since the last call."""
         with self._lock:
             out = self._progress, self._losses, self._notes
@@ -140,6 +153,7 @@ class Link:
             if self.control is not None:
                 self.control.stop()
         self.gate.set()
+        self.shown.set()
 
     def ask(self, wanted: Wanted) -> None:
         """Ask the engine for one preview."""
@@ -151,13 +165,17 @@ class Link:
 
 
 class _Task:
-    """A function in a thread of its own; its outcome is kept until somebody looks."""
+    """A function in a thread of its own; its outcome is kept until somebody looks.
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    It begins once `after` is set: what the start changes in the window is painted before that.
+    """
+
+    def __init__(self, function: Callable[[], Any], after: threading.Event | None = None) -> None:
         self.value: Any = None
         self.error: str | None = None
         self.details = ""
         self._function: Callable[[], Any] | None = function
+        self._after = after
         self._thread = threading.Thread(target=self._run, name="fireants", daemon=True)
         self._thread.start()
 
@@ -173,6 +191,8 @@ class _Task:
 
         function, self._function = self._function, None
         assert function is not None
+        if self._after is not None:
+            self._after.wait()
         try:
             import_engine()
         except Exception as error:
@@ -212,6 +232,7 @@ def explain(error: Exception) -> str:
 class Session(QObject):
     """Runs one Job at a time. All signals are emitted on the GUI thread."""
 
+    opening = Signal()
     state_changed = Signal(object)
     progressed = Signal(object)
     losses_added = Signal(object)
@@ -272,7 +293,7 @@ class Session(QObject):
 
             return run_job(job, link)
 
-        self._run = _Task(work)
+        self._run = _Task(work, link.shown)
         self._timer.start()
         self._set(State.RUNNING)
 
@@ -329,6 +350,7 @@ class Session(QObject):
 
     # ------------------------------------------------------------ the border
     def _tick(self) -> None:
+        self._open()
         self._drain()
         if self._run is not None and not self._run.alive:
             self._drain()
@@ -339,6 +361,15 @@ class Session(QObject):
             self._link.ask(self._wanted())
         if not self.busy:
             self._timer.stop()
+
+    def _open(self) -> None:
+        """Slow work in the window has the first ticks of a run to itself."""
+        if self._run is not None:
+            self._link.ticks += 1
+            if self._link.ticks == 1:
+                self.opening.emit()
+            elif self._link.ticks == QUIET_TICKS:
+                self._link.shown.set()
 
     def _drain(self) -> None:
         progress, losses, notes = self._link.take()

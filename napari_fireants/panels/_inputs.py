@@ -120,7 +120,7 @@ class InputsEditor(QWidget):
     def ready(self) -> bool:
         """Two different images are chosen."""
         fixed, moving = self.fixed.layer(), self.moving.layer()
-        return fixed is not None and moving is not None and fixed is not moving
+        return fixed is not None and moving is not None and fixed != moving
 
     def reset_choices(self, *_: object) -> None:
         """Follow the viewer's layers; napari calls this when they change."""
@@ -158,7 +158,7 @@ class InputsEditor(QWidget):
             info.setText(text)
             info.setVisible(bool(text))
             notes.append(note)
-        if self.fixed.layer() is not None and self.fixed.layer() is self.moving.layer():
+        if self.fixed.layer() is not None and self.fixed.layer() == self.moving.layer():
             notes = ["Fixed and moving are the same layer; choose two different ones."]
         self.note.say(next((n for n in notes if n), ""), "note")
         self.changed.emit()

@@ -128,7 +128,7 @@ class ResultPanel(QWidget):
     def offer(self, layers: list[Layer]) -> None:
         """Layers that a result can be applied to."""
         roles = self._controller.last_roles
-        self.other.offer([x for x in layers if x is not roles.fixed], roles.moving)
+        self.other.offer([x for x in layers if x != roles.fixed], roles.moving)
 
     def _apply_to(self) -> None:
         layer = self.other.layer()
@@ -194,7 +194,7 @@ class ResultPanel(QWidget):
         QApplication.clipboard().setText(text)
         self.copied.setText(f"{what} copied to the clipboard.")
         self.copied.show()
-        later(self.copied, 4000, self.copied.hide)
+        later(self.copied, 4000, lambda label: label.hide())
 
     def _copy_command(self) -> None:
         self._copy(command_line(self._controller.store.entry, self.files(), self._device()),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
-from superqt import QCollapsible
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_fireants._forms import guard_wheel
 
@@ -71,16 +72,25 @@ class Message(QLabel):
         self.setVisible(bool(text))
 
 
-class Section(QCollapsible):
-    """A collapsed section without animation."""
+class Section(QWidget):
+    """A heading that shows and hides what is below it; hidden at first."""
 
     def __init__(self, title: str, content: QWidget) -> None:
-        super().__init__(title, expandedIcon="▾", collapsedIcon="▸")
-        self.setDuration(0)
-        self.layout().setContentsMargins(0, 0, 0, 0)
-        self.layout().setSpacing(0)
-        self.setContent(content)
-        self.collapse(animate=False)
+        super().__init__()
+        self._title, self._content = title, content
+        self.heading = QPushButton()
+        self.heading.setStyleSheet("QPushButton { text-align: left; padding: 4px 6px; }")
+        self.heading.clicked.connect(lambda: self.show_content(self._content.isHidden()))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        layout.addWidget(self.heading)
+        layout.addWidget(content)
+        self.show_content(False)
+
+    def show_content(self, shown: bool = True) -> None:
+        self._content.setVisible(shown)
+        self.heading.setText(f"{'▾' if shown else '▸'}  {self._title}")
 
 
 class LayerCombo(QComboBox):
@@ -123,13 +133,28 @@ class LayerCombo(QComboBox):
             self.setCurrentIndex(self._layers.index(layer))
 
 
-def later(owner: QWidget, milliseconds: int, action: Callable[[], Any]) -> None:
-    """Call `action` once after a while, unless `owner` is gone by then."""
+def later(owner: QWidget, milliseconds: int, action: Callable[[Any], Any]) -> None:
+    """Call `action(owner)` once after a while, unless `owner` is gone by then."""
+    known = weakref.ref(owner)  # a window that was closed must not live until then
     timer = QTimer(owner)
     timer.setSingleShot(True)
-    timer.timeout.connect(action)
+    timer.timeout.connect(lambda: None if known() is None else action(known()))
     timer.timeout.connect(timer.deleteLater)
     timer.start(milliseconds)
+
+
+@contextmanager
+def held_painting(owner: QWidget) -> Iterator[None]:
+    """Let the window of `owner` paint what changes inside a little later, not in the same turn.
+
+    Adding a layer and painting a large canvas take long enough each.
+    """
+    window = owner.window()
+    window.setUpdatesEnabled(False)
+    try:
+        yield
+    finally:
+        later(window, 15, lambda window: window.setUpdatesEnabled(True))
 
 
 def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:

@@ -35,6 +35,7 @@ from napari_fireants.panels._widgets import (
     Section,
     button,
     caption,
+    held_painting,
     later,
     primary,
 )
@@ -73,6 +74,7 @@ class RegisterPanel(QWidget):
         self._viewer = napari_viewer
         self.inputs = InputsEditor(napari_viewer, self.controller.scene)
         self.controller.current_roles = lambda: self.inputs.roles
+        self.controller.hold_painting = lambda: held_painting(self)
         self.result = ResultPanel(self.controller, lambda: self.device.currentData())
         self._invalid = ""
         self._build()
@@ -109,12 +111,13 @@ class RegisterPanel(QWidget):
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(10)
-        self.status = caption("Ready.")
+        self.status = caption()
         self.status.setMinimumHeight(2 * self.status.fontMetrics().height() + 2)
         self.message = Message()
         self.curve = LossCurve()
         for widget in (self.bar, self.status, self.message, self.curve, self.result):
             layout.addWidget(widget)
+        self.curve.hide()
         layout.addStretch(1)
         self.scroll = QScrollArea()
         self.scroll.setWidget(body)
@@ -229,8 +232,11 @@ class RegisterPanel(QWidget):
         self._refresh_buttons()
 
     def _on_state(self, state: State) -> None:
-        if state is State.RUNNING and not self.bar.value():
+        if state is State.RUNNING and self.bar.isHidden():
             self.curve.clear()
+            self.curve.show()
+            self.status.setText("Starting…")
+        self.bar.setVisible(state.active)
         self.pause.setText("Resume" if state is State.PAUSED else "Pause")
         self.pause.setEnabled(state in (State.RUNNING, State.PAUSED))
         self.stop.setEnabled(state in (State.RUNNING, State.PAUSED))
@@ -239,7 +245,7 @@ class RegisterPanel(QWidget):
         if state.active:
             self.result.set_ready(False)
         if state in (State.PAUSED, State.STOPPING):
-            self.status.setText(f"{state.value}.")
+            self.status.setText(f"{state.value}…" if state is State.STOPPING else "Paused.")
         if not state.active:
             self.bar.setValue(0)
         self._refresh_buttons()
@@ -250,18 +256,21 @@ class RegisterPanel(QWidget):
         self.run.setEnabled(idle and ready)
         why = "" if ready else self._invalid or "Choose a fixed and a moving image first"
         self.run.setToolTip(why or "Bring the moving image onto the fixed one")
+        if self.session.state is State.IDLE:
+            self.status.setText("Ready." if ready else "Choose a fixed and a moving image.")
 
     def _on_progress(self, now: Progress) -> None:
         self.bar.setValue(max(1, round(1000 * now.fraction)))
-        if self.session.state is not State.RUNNING:
+        stopping = self.session.state is State.STOPPING
+        if self.session.state is State.PAUSED or (stopping and now.fraction < 1):
             return
-        if not now.max_steps:
+        if stopping or not now.max_steps:
             self.status.setText(f"{now.text}…")
             return
         stage = f"Stage {now.stage_index + 1} of {now.stages}, {now.stage}"
         parts = [f"level {now.level + 1} of {now.levels}", f"step {now.step} of {now.max_steps}"]
         loss = f"loss {now.loss:.4f}" if now.loss == now.loss else ""
-        left = "" if now.remaining is None else f"about {duration(now.remaining)} left at most"
+        left = "" if now.remaining is None else f"at most about {duration(now.remaining)} left"
         if now.fraction >= 1:
             left = f"{now.text}…"
         head = f"{stage}: {', '.join(parts)}"
@@ -273,16 +282,17 @@ class RegisterPanel(QWidget):
             return
         info = product.info
         took = duration(info["seconds"])
-        self.status.setText(f"{product.sentence}\n{took} on {info['device']}.")
+        where = {"cpu": "CPU"}.get(info["device"], info["device"])
+        self.status.setText(f"{product.sentence}\nTook {took} on {where}.")
         self.result.set_ready(True)
         self._offer_layers()
-        later(self, 60, lambda: self.scroll.ensureWidgetVisible(self.result))
+        later(self, 60, lambda panel: panel.scroll.ensureWidgetVisible(panel.result))
 
     def _on_failed(self, sentence: str) -> None:
         self.message.say(sentence, "error", self.session.details)
         if self.session.state is State.FAILED:
             self.status.setText("The run did not finish.")
-        later(self, 0, lambda: self.scroll.ensureWidgetVisible(self.message))
+        later(self, 0, lambda panel: panel.scroll.ensureWidgetVisible(panel.message))
 
     def _on_busy(self, busy: bool) -> None:
         self.result.set_busy(busy)

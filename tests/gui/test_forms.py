@@ -33,7 +33,7 @@ def test_units_titles_and_tooltips_come_from_the_schema(qtbot) -> None:
     assert "stiffer" in titles["Warp smoothing"]
     step = next(b for b in editor.findChildren(QDoubleSpinBox) if b.suffix() == " half voxels")
     assert step.maximum() == 1
-    assert step.text() == "0.5 half voxels"
+    assert step.text() == f"{stage['descent']['step']:g} half voxels"
     assert editor.findChildren(QCheckBox)
 
 

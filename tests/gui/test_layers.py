@@ -109,6 +109,7 @@ def scene_with_run(shape: tuple[int, ...] = (4, 5, 6)) -> tuple[ViewerModel, Sce
     moving = viewer.add_image(NOISE.random((7, *shape[1:])), name="brain", units=units)
     scene = Scene(viewer)
     scene.begin(fixed, moving, snapshot(fixed))
+    scene.open()
     return viewer, scene
 
 
@@ -129,6 +130,7 @@ def test_the_live_layer_is_written_in_place_and_reused() -> None:
     assert scene.fixed.colormap.name == "gray"
     assert scene.moving.visible
     scene.begin(scene.fixed, scene.moving, snapshot(scene.fixed))
+    scene.open()
     assert scene.live is live
 
 

@@ -77,7 +77,7 @@ def test_to_the_end(qtbot: Any, session: Session, job: Any, tensors: list) -> No
     with qtbot.waitSignal(session.finished, timeout=60_000):
         pass
     assert states == [State.RUNNING, State.FINISHED]
-    assert sum(len(values) for _, _, values in losses) == 150
+    assert sum(len(batch.values) for batch in losses) == 150
     assert frames[0][(0, 11)].shape == (32, 28)
     product = session.product
     assert product.info["outcome"] == "MAX_STEPS"

@@ -15,7 +15,7 @@ from napari.qt import get_qapp
 import napari
 viewer = napari.Viewer(show=False)
 dock, panel = viewer.window.add_plugin_dock_widget('napari-fireants', 'Register')
-panel.advanced_section.expand(False)
+panel.advanced_section.show_content()
 panel.store.load_preset('microscopy')
 get_qapp().processEvents()
 print('panel', type(panel).__name__, 'torch' in sys.modules)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.layers import Layer
+
 from napari_fireants import _samples
 
 phantoms = _samples.load_phantoms()

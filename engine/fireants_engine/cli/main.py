@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that `--help` and `presets` answer at once.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -131,6 +132,9 @@ def _dispatch(argv: Sequence[str] | None) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; never raises for what a user can cause."""
+    # Read when torch is loaded: threads that wait sleep instead of spinning, which beside any
+    # other busy program is many times faster.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _dispatch(argv)
     except SystemExit as stop:  # argparse after --help

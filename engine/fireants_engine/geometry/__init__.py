@@ -1,7 +1,16 @@
 """Physical space: grids, images on them, points in it."""
 
-from fireants_engine.geometry.grid import Frame, Grid, apply_matrix
+from fireants_engine.geometry.grid import Frame, Grid, apply_linear, apply_matrix
 from fireants_engine.geometry.image import Image, check_pair, check_registrable
 from fireants_engine.geometry.points import as_points
 
-__all__ = ["Frame", "Grid", "Image", "apply_matrix", "as_points", "check_pair", "check_registrable"]
+__all__ = [
+    "Frame",
+    "Grid",
+    "Image",
+    "apply_linear",
+    "apply_matrix",
+    "as_points",
+    "check_pair",
+    "check_registrable",
+]

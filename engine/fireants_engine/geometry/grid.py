@@ -24,10 +24,21 @@ def _reversal(dim: int) -> np.ndarray:
     return out
 
 
+def apply_linear(linear: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """`vectors @ linear.T` for a (d, d) matrix and (..., d) vectors.
+
+    By einsum: a matrix product of three columns goes through threaded BLAS, which is 4 to 15
+    times slower.
+    """
+    return np.einsum("...j,ij->...i", vectors, linear)
+
+
 def apply_matrix(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """`points @ A.T + t` for a homogeneous (d+1, d+1) `matrix` and (..., d) points."""
     dim = matrix.shape[0] - 1
-    return points @ matrix[:dim, :dim].T + matrix[:dim, dim]
+    out = apply_linear(matrix[:dim, :dim], points)
+    out += matrix[:dim, dim]
+    return out
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fireants_engine.geometry import Grid, apply_matrix
+from fireants_engine.geometry import Grid, apply_linear, apply_matrix
 from fireants_engine.kernels import REFERENCE
 from fireants_engine.transforms.base import Transform
 from fireants_engine.transforms.invert import invert
@@ -30,13 +30,13 @@ class Displacement(Transform):
     def from_mm(cls, field_mm: np.ndarray, grid: Grid) -> Displacement:
         """From an array (*grid.shape, d) of displacements in mm, x, y(, z) order."""
         linear = grid.matrix("mm", "voxel")[:-1, :-1]
-        u = np.moveaxis(np.asarray(field_mm, dtype=np.float64) @ linear.T, -1, 0)[None]
+        u = np.moveaxis(apply_linear(linear, np.asarray(field_mm, dtype=np.float64)), -1, 0)[None]
         return cls(torch.from_numpy(np.ascontiguousarray(u, dtype=np.float32)), grid)
 
     def field_mm(self) -> np.ndarray:
         """Displacements (*grid.shape, d) in mm, x, y(, z) order, float32."""
         linear = self.grid.matrix("voxel", "mm")[:-1, :-1].astype(np.float32)
-        return np.moveaxis(self.u[0].float().cpu().numpy(), 0, -1) @ linear.T
+        return apply_linear(linear, np.moveaxis(self.u[0].float().cpu().numpy(), 0, -1))
 
     def __call__(self, points_mm: np.ndarray) -> np.ndarray:
         voxels = apply_matrix(self.grid.matrix("mm", "voxel"), points_mm)
@@ -46,7 +46,7 @@ class Displacement(Transform):
         coords = coords.reshape(1, self.dim, -1, *(1,) * (self.dim - 1))
         moved = REFERENCE.sample(self.u, coords, border=True)[0].reshape(self.dim, -1)
         step = moved.double().cpu().numpy().T * inside[:, None]
-        return points_mm + step @ self.grid.matrix("voxel", "mm")[:-1, :-1].T
+        return points_mm + apply_linear(self.grid.matrix("voxel", "mm")[:-1, :-1], step)
 
     def inverse(self) -> Displacement:
         """The inverse field on the same grid; see `transforms.invert.invert`."""

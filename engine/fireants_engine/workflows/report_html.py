@@ -106,7 +106,16 @@ def _stages(stages: list[dict[str, Any]]) -> str:
                     number(level.get("seconds"), 1),
                 ]
             )
-    head = ["Stage", "The level ended because", "Grid", "Steps", "Loss", "Folds", "Unfolded", "Seconds"]
+    head = [
+        "Stage",
+        "The level ended because",
+        "Grid",
+        "Steps",
+        "Loss",
+        "Folds",
+        "Unfolded",
+        "Seconds",
+    ]
     return _table(rows, head, left=2)
 
 

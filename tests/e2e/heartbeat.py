@@ -1,0 +1,114 @@
+"""A whole first run on the packaged brains in a real window, timed; prints one line of JSON.
+
+A timer of 10 ms beats on the GUI thread from before Register is pressed until a second after the
+run has ended, the import of torch included. A second run is stopped in its last stage.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from typing import Any
+
+import napari
+from qtpy.QtCore import QEventLoop, Qt, QTimer
+from qtpy.QtTest import QTest
+
+from fireants_engine.recipe.models import Recipe
+from napari_fireants._session import State
+
+LIMIT_MS = 120_000
+
+
+def recipe() -> Recipe:
+    """Rigid and greedy, the last level at half resolution."""
+    return Recipe.preset("brain-mri-fast").with_values(
+        {
+            "stages.affine.enabled": False,
+            "stages.rigid.pyramid.levels.0.max_steps": 40,
+            "stages.rigid.pyramid.levels.1.max_steps": 30,
+            "stages.greedy.pyramid.levels.0.max_steps": 60,
+            "stages.greedy.pyramid.levels.1.max_steps": 15,
+        }
+    )
+
+
+def wait(condition: Any, limit_ms: int = LIMIT_MS) -> None:
+    """Let the window live until `condition()`, looked at every 20 ms."""
+    loop, end = QEventLoop(), time.perf_counter() + limit_ms / 1000
+    look = QTimer()
+    look.setInterval(20)
+    look.timeout.connect(lambda: loop.quit() if condition() or time.perf_counter() > end else None)
+    look.start()
+    loop.exec()
+    look.stop()
+
+
+def rest(milliseconds: int) -> None:
+    loop = QEventLoop()
+    QTimer.singleShot(milliseconds, loop.quit)
+    loop.exec()
+
+
+def press(button: Any) -> None:
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def timed_run(panel: Any) -> list[tuple[float, float]]:
+    """Press Register; (gap in ms, when it ended in s) of every beat."""
+    beats = [time.perf_counter()]
+    heart = QTimer()
+    heart.setInterval(10)
+    heart.setTimerType(Qt.TimerType.PreciseTimer)
+    heart.timeout.connect(lambda: beats.append(time.perf_counter()))
+    heart.start()
+    press(panel.run)
+    wait(lambda: not panel.session.state.active)
+    rest(1000)
+    heart.stop()
+    return [(1000 * (b - a), b - beats[0]) for a, b in itertools.pairwise(beats)]
+
+
+def stopped_run(panel: Any) -> float:
+    """Press Stop in the last level; milliseconds until the optimisation has ended."""
+    press(panel.run)
+    wait(lambda: "greedy: level 2 of 2, step 5" in panel.status.text())
+    pressed = time.perf_counter()
+    press(panel.stop)
+    wait(lambda: panel.status.text().startswith("Preparing the pictures"))
+    return 1000 * (time.perf_counter() - pressed)
+
+
+def main() -> int:
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1100, 750)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
+    rest(500)
+    press(panel.inputs.open_sample)
+    panel.store.use(recipe())
+    rest(1500)
+    cold = "torch" not in sys.modules
+    frames: list[Any] = []
+    panel.session.frames_ready.connect(lambda new: frames.append(len(new)))
+    gaps = timed_run(panel)
+    out: dict[str, Any] = {
+        "cold": cold,
+        "state": panel.session.state.name,
+        "error": panel.session.error,
+        "frames": len(frames),
+        "gaps": [(round(ms), round(at, 2)) for ms, at in sorted(gaps, reverse=True)[:6]],
+    }
+    if panel.session.state is State.FINISHED:
+        info = panel.session.product.info
+        out |= {"seconds": info["seconds"], "preview_seconds": info["preview_seconds"]}
+        out["stop_ms"] = round(stopped_run(panel))
+        out["after_stop"] = panel.session.state.name
+    print("HEARTBEAT", json.dumps(out))
+    viewer.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
