@@ -68,7 +68,7 @@ def oasis(result: dict) -> str:
         "start nor the labels.",
         where(result["machine"]),
         table([*names, "seconds", "to greedy", "peak MiB"], rows),
-        "`benchmarks/peers/setup.sh && python benchmarks/peers/compare_oasis.py --pairs all`",
+        "`benchmarks/peers/setup.sh && python benchmarks/peers/compare_oasis.py --pairs report`",
     ]
     return "\n\n".join(text)
 
@@ -129,7 +129,7 @@ def gui(result: dict) -> str:
     return "\n\n".join(text)
 
 
-SECTIONS = {"oasis_all": oasis, "recovery": recovery, "interop": interop, "gui": gui}
+SECTIONS = {"oasis_report": oasis, "recovery": recovery, "interop": interop, "gui": gui}
 
 
 def page() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.errors import OutOfMemoryError
+from fireants_engine.errors import DivergedError, OutOfMemoryError
 from fireants_engine.geometry import Image
 from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.control import Control
@@ -19,6 +19,9 @@ from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.pipeline.preview import Previewer
 from fireants_engine.pipeline.stage import Clock, Stage, StageResult
 from fireants_engine.transforms import Transform
+
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "enough memory", "alloc_failed")
+"""What allocators say in a plain RuntimeError."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,10 @@ def run_plan(
     failed: str | None = None
     try:
         return (yield from _run(plan, fixed, moving, ctx, control or Control()))
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
         failed = str(error)
     except RuntimeError as error:
-        if "alloc" not in str(error) and "memory" not in str(error):
+        if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
             raise
         failed = str(error)
     # Outside the handlers the failed frames, and with them their tensors, are gone.
@@ -90,7 +93,7 @@ def run_plan(
         torch.cuda.empty_cache()
     raise OutOfMemoryError(
         f"Out of memory on {ctx.device}: start the finest level at a larger shrink, crop the "
-        f"images, or choose another device ({failed.splitlines()[0][:120]})."
+        f"images, or choose another device ({(failed.splitlines() or ['no details'])[0][:120]})."
     )
 
 
@@ -122,7 +125,15 @@ def _run(
         yield ev.StageStarted(
             stage=stage.name, index=index, stages=len(plan.stages), **clock.stamp()
         )
-        result = yield from stage.run(prepared, progress.transform, ctx, control, previewer, clock)
+        try:
+            result = yield from stage.run(
+                prepared, progress.transform, ctx, control, previewer, clock
+            )
+        except DivergedError as error:
+            if not progress.results:
+                raise
+            yield ev.Warning(message=str(error), **clock.stamp())
+            result = StageResult(progress.transform, ev.Outcome.DIVERGED, float("nan"), ())
         progress.transform, progress.outcome = result.transform, result.outcome
         progress.results.append((stage.name, result))
         yield ev.StageFinished(

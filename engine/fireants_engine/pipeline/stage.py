@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -105,7 +106,15 @@ class Stage:
                 **clock.stamp(),
             )
             run = _LevelRun(self, pair, ctx, control, previewer, clock, number)
-            state, memory, outcome, end = yield from run.steps(state, memory, level.max_steps, work)
+            try:
+                state, memory, outcome, end = yield from run.steps(
+                    state, memory, level.max_steps, work
+                )
+            except DivergedError:
+                if not finished:
+                    raise
+                outcome = ev.Outcome.DIVERGED  # the earlier levels' result stays
+                break
             finished.append(end)
             yield end
             if end.folds and (not finished[:-1] or end.folds > (finished[-2].folds or 0)):
@@ -161,8 +170,12 @@ class _LevelRun:
             grad = model.precondition(self.pair, state, grad, self.ctx)
             direction, memory = self.stage.descent.direction(grad, memory)
             del grad
+            # An invalid step is not taken and shows as an invalid loss; nothing is read back.
+            total = total.detach()
+            valid = torch.isfinite(total) & torch.isfinite(direction.sum())
+            direction = torch.where(valid, direction, 0.0)
             state = model.retract(self.pair, state, direction, step, self.ctx)
-        return total.detach(), state, memory
+        return torch.where(valid, total, torch.nan), state, memory
 
     def steps(
         self, state: Any, memory: Any, max_steps: int, work: float
@@ -171,7 +184,7 @@ class _LevelRun:
         losses = [(t.weight, t.bind(self.pair, self.ctx)) for t in stage.terms]
         pending: list[Tensor] = []
         history: list[float] = []
-        best, best_loss = state, float("inf")
+        start, best, best_loss = state, state, float("inf")
         outcome, reason, taken = ev.Outcome.MAX_STEPS, "all planned steps taken", 0
         for i in range(max_steps):
             if control.stopped:
@@ -192,40 +205,53 @@ class _LevelRun:
                 continue
             fresh = torch.stack(pending).tolist()
             pending.clear()
-            if not all(x == x and abs(x) != float("inf") for x in fresh):
+            if not all(map(math.isfinite, fresh)):
                 outcome, reason, state = ev.Outcome.DIVERGED, "the loss became invalid", best
                 break
             history += fresh
+            if start is not None and fresh[0] < best_loss:
+                best, best_loss = start, fresh[0]
+            start = None
             if fresh[-1] < best_loss:
                 best, best_loss = before, fresh[-1]
-            yield ev.Iteration(
-                stage=stage.name,
-                level=self.number,
-                step=taken,
-                max_steps=max_steps,
-                loss=fresh[-1],
-                losses=tuple(fresh),
-                **stamp,
-            )
+            yield self._iteration(taken, max_steps, fresh, stamp)
             if why := stage.stop.reached(history):
                 outcome, reason = ev.Outcome.CONVERGED, why
                 break
+        if pending:  # stopped between two looks
+            losses_left = torch.stack(pending).tolist()
+            yield self._iteration(taken, max_steps, losses_left, self.clock.stamp(work))
         self.clock.done_work += work
         return self._end(losses, state, memory, outcome, reason, best, best_loss, taken)
+
+    def _iteration(
+        self, taken: int, max_steps: int, fresh: list[float], stamp: dict[str, float]
+    ) -> ev.Iteration:
+        return ev.Iteration(
+            stage=self.stage.name,
+            level=self.number,
+            step=taken,
+            max_steps=max_steps,
+            loss=fresh[-1],
+            losses=tuple(fresh),
+            **stamp,
+        )
 
     def _end(self, losses, state, memory, outcome, reason, best, best_loss, taken):
         """Choose between the last state and the best one seen; count folds strictly."""
         with torch.no_grad():
             loss = float(self._loss(losses, state))
-        if not loss <= best_loss:  # also when NaN
+        if not -math.inf < loss <= best_loss:  # also when NaN
             state, loss = best, best_loss
-        if loss != loss or loss == float("inf"):
+        if not math.isfinite(loss):
             raise DivergedError(
                 f"{self.stage.name}: the loss was invalid from the first step; check the images "
                 "for extreme values and the step size."
             )
         with torch.no_grad():
             state, unfolded = self.stage.deformation.settle(state)
+            if unfolded:
+                loss = float(self._loss(losses, state))
         folds = self.stage.deformation.folds(state)
         end = ev.LevelFinished(
             stage=self.stage.name,

@@ -15,12 +15,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fireants_engine.errors import RecipeError
+from fireants_engine.recipe.files import read_data, write_text
+
+KINDS = frozenset(
+    {"rigid", "affine", "greedy", "ssd", "lncc", "mi", "moments", "centre", "identity", "adam"}
+)
+"""Values of `kind` anywhere in a recipe."""
 
 
 class Spec(BaseModel):
     """Base of all recipe parts: immutable, unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _field(default: Any, text: str, *, title: str, unit: str = "", **limits: Any) -> Any:
@@ -211,7 +217,7 @@ class Recipe(Spec):
     description: str = _field("", "One sentence: what it is for.", title="Description")
     start: Start = MomentsStart()
     stages: tuple[StageSpec, ...] = Field(title="Stages", description="Run in this order.")
-    seed: int = _field(0, "Seed of everything random.", title="Seed", ge=0)
+    seed: int = _field(0, "Seed of everything random.", title="Seed", ge=0, le=2**64 - 1)
 
     @model_validator(mode="after")
     def _order(self) -> Recipe:
@@ -237,15 +243,7 @@ class Recipe(Spec):
     def load(cls, path: str | Path) -> Recipe:
         """From a YAML or JSON file; raises RecipeError."""
         path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path}: the recipe cannot be read ({error}).") from None
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            where = str(error).splitlines()[0]
-            raise RecipeError(f"{path}: this is not valid YAML ({where}).") from None
+        data = read_data(path)
         return cls.from_dict(data, str(path))
 
     @classmethod
@@ -262,7 +260,8 @@ class Recipe(Spec):
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
     def save(self, path: str | Path) -> None:
-        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+        """As YAML; raises RecipeError when it cannot be written."""
+        write_text(Path(path), self.to_yaml())
 
     @property
     def hash(self) -> str:
@@ -282,11 +281,23 @@ class Recipe(Spec):
         return Recipe.from_dict(data, "recipe")
 
 
+def _place(location: tuple[int | str, ...]) -> str:
+    """Dotted path of a validation error, without the tags pydantic puts in for a `kind`."""
+    tagged = {"start", "deformation", "descent"}
+    parts: list[str] = []
+    for i, part in enumerate(location):
+        before = location[i - 1] if i else None
+        in_terms = isinstance(before, int) and i >= 2 and location[i - 2] == "terms"
+        if isinstance(part, str) and (before in tagged or in_terms) and part in KINDS:
+            continue
+        parts.append(str(part))
+    return ".".join(parts) or "recipe"
+
+
 def explain(error: ValidationError) -> str:
     """The first problem of a validation as one sentence with its place."""
     first = error.errors()[0]
-    tags = {"rigid", "affine", "greedy", "ssd", "lncc", "mi", "moments", "centre", "identity"}
-    place = ".".join(str(part) for part in first["loc"] if part not in tags) or "recipe"
+    place = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         return f"unknown key {place!r}; check its spelling against the recipe reference."
     if first["type"] == "missing":
@@ -305,7 +316,7 @@ def _assign(data: Any, path: str, value: Any) -> None:
         key: Any = part
         if isinstance(node, list):
             names = [item.get("name") if isinstance(item, dict) else None for item in node]
-            if part.isdigit() and int(part) < len(node):
+            if part.isdecimal() and int(part) < len(node):
                 key = int(part)
             elif part in names:
                 key = names.index(part)

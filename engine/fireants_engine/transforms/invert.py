@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, length
 
 
 def _residual(u: Tensor, v: Tensor) -> Tensor:
@@ -27,35 +27,50 @@ def resize_displacement(field: Tensor, shape: tuple[int, ...], power: int = -1) 
     return out.mul_(scale.view(1, -1, *(1,) * len(shape)))
 
 
+def _sample_points(u: Tensor, points: Tensor) -> Tensor:
+    """`u` at single points (d, n) in voxels -> (d, n)."""
+    dim = u.shape[1]
+    coords = points.reshape(1, dim, -1, *(1,) * (dim - 1))
+    return REFERENCE.sample(u, coords, border=True)[0].reshape(dim, -1)
+
+
+def _newton_step(u: Tensor, points: Tensor, error: Tensor) -> Tensor:
+    """Solves `(I + Du) delta = error` in the least-squares sense; (d, n), at most two voxels."""
+    dim, h = u.shape[1], 0.25
+    columns = []
+    for k in range(dim):
+        shift = torch.zeros(dim, 1, dtype=u.dtype, device=u.device)
+        shift[k] = h
+        slope = _sample_points(u, points + shift) - _sample_points(u, points - shift)
+        columns.append(slope / (2 * h))
+        columns[k][k] += 1
+    jacobian = torch.stack(columns, dim=1).movedim(-1, 0)  # (n, d, d)
+    normal = jacobian.mT @ jacobian
+    normal.diagonal(dim1=1, dim2=2).add_(1e-4)
+    right = jacobian.mT @ error.T[:, :, None]
+    delta = torch.linalg.solve(normal, right)[:, :, 0].T
+    return delta * (2.0 / length(delta[None])[0].clamp(min=2.0))
+
+
 def _newton(u: Tensor, start: Tensor, target: Tensor, steps: int, tol: float) -> Tensor:
     """Damped Newton for single points: finds p with p + u(p) = target; (d, n) voxels."""
-    dim = u.shape[1]
-
-    def at(points: Tensor) -> Tensor:
-        coords = points.reshape(1, dim, -1, *(1,) * (dim - 1))
-        return REFERENCE.sample(u, coords, border=True)[0].reshape(dim, -1)
-
-    points = start
-    error = points + at(points) - target
-    size = error.norm(dim=0)
-    h = 0.25
+    points = start.clone()
+    error = points + _sample_points(u, points) - target
+    size = length(error[None])[0]
     for _ in range(steps):
-        if float(size.max()) < tol:
+        open_ = (size > tol).nonzero()[:, 0]
+        if open_.numel() == 0:
             break
-        jacobian = torch.eye(dim, dtype=u.dtype, device=u.device).repeat(points.shape[1], 1, 1)
-        for k in range(dim):
-            shift = torch.zeros(dim, 1, dtype=u.dtype, device=u.device)
-            shift[k] = h
-            jacobian[:, :, k] += ((at(points + shift) - at(points - shift)) / (2 * h)).T
-        delta = torch.einsum("nij,jn->in", torch.linalg.pinv(jacobian), error)
-        delta = delta * (2.0 / delta.norm(dim=0).clamp(min=2.0))  # at most two voxels a step
+        at, gap, left, goal = points[:, open_], error[:, open_], size[open_], target[:, open_]
+        base, delta = at, _newton_step(u, at, gap)
         for damping in (1.0, 0.5, 0.2, 0.05):
-            trial = points - damping * delta
-            trial_error = trial + at(trial) - target
-            better = trial_error.norm(dim=0) < size
-            points = torch.where(better, trial, points)
-            error = torch.where(better, trial_error, error)
-            size = error.norm(dim=0)
+            trial = base - damping * delta
+            trial_gap = trial + _sample_points(u, trial) - goal
+            trial_left = length(trial_gap[None])[0]
+            better = trial_left < left
+            at, gap = torch.where(better, trial, at), torch.where(better, trial_gap, gap)
+            left = torch.where(better, trial_left, left)
+        points[:, open_], error[:, open_], size[open_] = at, gap, left
     return points
 
 
@@ -76,14 +91,14 @@ def invert(u: Tensor, tol_vox: float = 1e-2, max_steps: int = 12) -> Tensor:
             v = -u
         residual = _residual(u, v)
         for _ in range(max_steps):
-            left = int((residual.norm(dim=1) > tol_vox).sum())
+            left = int((length(residual) > tol_vox).sum())
             if left == 0:
                 return v
             if left < residual[0, 0].numel() / 200:
                 break  # few enough for Newton
             v = v - residual
             residual = _residual(u, v)
-        bad = residual.norm(dim=1)[0] > tol_vox
+        bad = length(residual)[0] > tol_vox
         if bool(bad.any()):
             where = bad.nonzero().T.to(u.dtype)
             found = _newton(u, where + v[0][:, bad], where, 15, tol_vox)

@@ -18,7 +18,7 @@ from fireants_engine.errors import InputError
 from fireants_engine.evaluation.landmarks import LandmarkError, target_registration_error
 from fireants_engine.evaluation.overlap import dice_per_label
 from fireants_engine.geometry import Image
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, length
 from fireants_engine.ops import (
     as_label_values,
     jacobian_determinant,
@@ -202,21 +202,16 @@ def _deformation(result: Result) -> dict[str, Any]:
     inside, where = foreground(result.fixed)
     folded = strict_fold_mask(warp.u)[0, 0]
     chosen = jacobian_determinant(warp.u)[0, 0][inside]
-    residual = _length(REFERENCE.compose(inverse.u, warp.u))[inside]
+    residual = length(REFERENCE.compose(inverse.u, warp.u))[0][inside]
     return {
         "deformable": True,
         "inside": where,
         "folds": _count(folded),
         "folds_inside": _count(folded[inside]),
         "jacobian_inside": _range(chosen),
-        "displacement_inside_vox": _range(_length(warp.u)[inside]),
+        "displacement_inside_vox": _range(length(warp.u)[0][inside]),
         "inverse_residual_inside_vox": _range(residual),
     }
-
-
-def _length(field: torch.Tensor) -> torch.Tensor:
-    """(1, d, *spatial) -> (*spatial): lengths (much quicker than `norm` over a leading axis)."""
-    return field[0].square().sum(0).sqrt()
 
 
 def _count(flags: torch.Tensor) -> dict[str, float]:
