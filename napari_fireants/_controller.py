@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fireants_engine.errors import InputError
-from napari_fireants._layers import Scene, Snapshot, check_colours, snapshot
+from napari_fireants._layers import Snapshot, check_colours, snapshot
+from napari_fireants._scene import Scene
 from napari_fireants._session import Job, Product, Session
 from napari_fireants._store import RecipeStore
 

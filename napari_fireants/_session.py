@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -19,6 +18,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_fireants._layers import Snapshot
 from napari_fireants._preview import Mailbox, Pace, Wanted
+from napari_fireants._task import Task
 
 TICK_MS = 100
 JOIN_SECONDS = 5.0
@@ -164,71 +164,6 @@ class Link:
             self.pace.asked()
 
 
-class _Task:
-    """A function in a thread of its own; its outcome is kept until somebody looks.
-
-    It begins once `after` is set: what the start changes in the window is painted before that.
-    """
-
-    def __init__(self, function: Callable[[], Any], after: threading.Event | None = None) -> None:
-        self.value: Any = None
-        self.error: str | None = None
-        self.details = ""
-        self._function: Callable[[], Any] | None = function
-        self._after = after
-        self._thread = threading.Thread(target=self._run, name="fireants", daemon=True)
-        self._thread.start()
-
-    @property
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def join(self, seconds: float | None) -> None:
-        self._thread.join(seconds)
-
-    def _run(self) -> None:
-        from napari_fireants._quiet import import_engine, quiet_heap, release_memory
-
-        function, self._function = self._function, None
-        assert function is not None
-        if self._after is not None:
-            self._after.wait()
-        try:
-            import_engine()
-        except Exception as error:
-            self.error, self.details = explain(error), traceback.format_exc()
-            return
-        with quiet_heap():
-            try:
-                self.value = function()
-            except Exception as error:
-                self.error, self.details = explain(error), traceback.format_exc()
-            # The handler has let go of the failed frames, and with them of their tensors.
-            del function
-            release_memory()
-
-
-def explain(error: Exception) -> str:
-    """One sentence for a person, whatever was raised."""
-    from fireants_engine.errors import FireantsError
-
-    text = str(error).strip()
-    first = text.splitlines()[0] if text else type(error).__name__
-    if isinstance(error, FireantsError):
-        return text
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return (
-            "Out of memory: start the finest level at a larger shrink (Advanced), crop the "
-            "images, or choose another device."
-        )
-    if isinstance(error, ImportError):
-        return f"A part of the program is missing ({first}); reinstall napari-fireants."
-    return (
-        f"The run failed unexpectedly ({type(error).__name__}: {first[:160]}); your layers are "
-        "unchanged. Try another preset, or report this with the details (hover here)."
-    )
-
-
 class Session(QObject):
     """Runs one Job at a time. All signals are emitted on the GUI thread."""
 
@@ -251,8 +186,8 @@ class Session(QObject):
         self._wanted = wanted
         self._state = State.IDLE
         self._link = Link()
-        self._run: _Task | None = None
-        self._task: tuple[_Task, Callable[[Any], None]] | None = None
+        self._run: Task | None = None
+        self._task: tuple[Task, Callable[[Any], None]] | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._tick)
@@ -293,7 +228,7 @@ class Session(QObject):
 
             return run_job(job, link)
 
-        self._run = _Task(work, link.shown)
+        self._run = Task(work, link.shown)
         self._timer.start()
         self._set(State.RUNNING)
 
@@ -321,7 +256,7 @@ class Session(QObject):
         """
         if self.busy:
             return False
-        self._task = _Task(function), done
+        self._task = Task(function), done
         self._timer.start()
         self.busy_changed.emit(True)
         return True
@@ -390,7 +325,7 @@ class Session(QObject):
         if frames and self._state is not State.STOPPING:
             self.frames_ready.emit(frames)
 
-    def _end_run(self, task: _Task) -> None:
+    def _end_run(self, task: Task) -> None:
         self._run = None
         if task.error is not None:
             self.error, self.details = task.error, task.details
@@ -401,7 +336,7 @@ class Session(QObject):
         self.finished.emit(task.value)
         self._set(State.FINISHED)
 
-    def _end_task(self, task: _Task, done: Callable[[Any], None]) -> None:
+    def _end_task(self, task: Task, done: Callable[[Any], None]) -> None:
         self._task = None
         self.busy_changed.emit(False)
         if task.error is not None:

@@ -10,7 +10,8 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidge
 from fireants_engine.errors import InputError
 from napari_fireants._controller import Roles
 from napari_fireants._forms import small_button
-from napari_fireants._layers import Scene, snapshot
+from napari_fireants._layers import snapshot
+from napari_fireants._scene import Scene
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
     LayerCombo,

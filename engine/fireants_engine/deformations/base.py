@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
@@ -25,6 +27,11 @@ class Pair:
     fixed_mask: Tensor | None = None
     moving_mask: Tensor | None = None
 
+    @cached_property
+    def field_of_view(self) -> Tensor:
+        """1 at every sample of the moving image: warped, it tells what lies inside."""
+        return torch.ones_like(self.moving[:, :1])
+
     def voxel_matrix(self, affine: Affine) -> np.ndarray:
         """(d, d+1): fixed voxel -> moving voxel through `affine` (fixed mm -> moving mm)."""
         to_mm = self.fixed_grid.matrix("voxel", "mm")
@@ -33,11 +40,16 @@ class Pair:
 
 @dataclass(frozen=True)
 class Views:
-    """What the terms compare: both images on one grid, and the weight of each sample."""
+    """What the terms compare: both images on one grid, and what each sample counts.
+
+    weight: (1, 1, *spatial), by masks and field of view; None for 1. mask: by the masks alone,
+    for terms that look at neighbourhoods.
+    """
 
     fixed: Tensor
     moving: Tensor
     weight: Tensor | None = None
+    mask: Tensor | None = None
 
 
 def pulled(
@@ -50,12 +62,12 @@ def pulled(
     """
     shape = pair.fixed_grid.shape
     moving = ctx.kernels.warp(pair.moving, matrix, shape, u, border=True)
-    weight = pair.fixed_mask
+    mask = pair.fixed_mask
     if pair.moving_mask is not None:
         still = None if u is None else u.detach()
         moved = ctx.kernels.warp(pair.moving_mask, matrix.detach(), shape, still)
-        weight = moved if weight is None else weight * moved
-    return moving, weight
+        mask = moved if mask is None else mask * moved
+    return moving, mask
 
 
 class Deformation(ABC):

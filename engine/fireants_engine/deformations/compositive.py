@@ -68,8 +68,8 @@ class Compositive(Deformation):
         matrix = torch.as_tensor(
             pair.voxel_matrix(state.affine), device=ctx.device, dtype=ctx.dtype
         )
-        moving, weight = pulled(pair, matrix, state.u, ctx)
-        return Views(pair.fixed, moving, weight)
+        moving, mask = pulled(pair, matrix, state.u, ctx)
+        return Views(pair.fixed, moving, mask, mask)
 
     def precondition(
         self, pair: Pair, state: CompositiveState, grad: Tensor, ctx: ExecutionContext

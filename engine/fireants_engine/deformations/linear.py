@@ -87,8 +87,10 @@ class Linear(Deformation):
             device=ctx.device,
         )
         matrix = (left @ delta @ right)[:-1].to(ctx.dtype)
-        moving, weight = pulled(pair, matrix, None, ctx)
-        return Views(pair.fixed, moving, weight)
+        moving, mask = pulled(pair, matrix, None, ctx)
+        # beyond the moving image's field of view nothing is known, and a linear map reaches far
+        inside = ctx.kernels.warp(pair.field_of_view, matrix.detach(), pair.fixed_grid.shape)
+        return Views(pair.fixed, moving, inside if mask is None else inside * mask, mask)
 
     def precondition(
         self, pair: Pair, state: LinearState, grad: Tensor, ctx: ExecutionContext

@@ -27,6 +27,7 @@ _AMBIGUOUS = 0.02
 class Moments:
     """Start from the images' moments: order 1 matches centres of mass, order 2 principal axes.
 
+    The positions as stored are a candidate too: two scans of one session often need no move.
     Order 2 scores the identity orientation and all proper matches of the principal axes (4 in
     3D; 0 and 180 degrees in 2D: LESSONS 7), never a reflection. score: "ncc" (squared global
     correlation, one contrast) or "mi". Thesis 6.1, Eq. 6.1-6.4.
@@ -154,10 +155,12 @@ def initialise(
     fixed_centre, fixed_cov = moments(mass(pair.fixed, pair.fixed_mask), pair.fixed_grid)
     moving_centre, moving_cov = moments(mass(pair.moving, pair.moving_mask), pair.moving_grid)
     shift = moving_centre - fixed_centre
-    starts = [("as stored", np.eye(dim))]
+    starts = [("as stored", Affine.identity(dim))]
+    starts.append(("centred", Affine.about(np.eye(dim), shift, fixed_centre)))
     notes: list[str] = []
     if spec.order == 2:
-        starts += list(_rotations(fixed_cov, moving_cov))
+        for name, rotation in _rotations(fixed_cov, moving_cov):
+            starts.append((name, Affine.about(rotation, shift, fixed_centre)))
         values = np.sort(np.linalg.eigvalsh(fixed_cov))
         if np.any(values[1:] < 1.1 * values[:-1]):
             notes.append(
@@ -165,8 +168,7 @@ def initialise(
                 "moments is unstable."
             )
     candidates = []
-    for name, rotation in starts:
-        affine = Affine.about(rotation, shift, fixed_centre)
+    for name, affine in starts:
         candidates.append(Candidate(name, affine, _score(pair, affine, spec.score, ctx)))
     candidates.sort(key=lambda c: -c.score)
     best = InitialAlignment(candidates[0].affine, tuple(candidates), tuple(notes))

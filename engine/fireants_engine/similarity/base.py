@@ -33,8 +33,12 @@ class Term(ABC):
         """The loss on one level; work that depends on the fixed image alone is done here, once."""
 
 
-def mean_weights(views: Views) -> Tensor:
-    """Weights (1, 1, *spatial or ones) that sum to 1 over all samples and channels."""
+def mean_weights(views: Views, counted: Tensor | None = None) -> Tensor:
+    """`views.weight` divided by the sum of `counted` (default: itself) and by the channels.
+
+    Broadcastable to (1, C, *spatial). counted: what the mean is taken over where that is more
+    than what has a weight: samples without a partner then count as 0.
+    """
     if views.weight is None:
         return torch.full(
             (1,) * views.fixed.ndim,
@@ -42,4 +46,5 @@ def mean_weights(views: Views) -> Tensor:
             device=views.fixed.device,
             dtype=views.fixed.dtype,
         )
-    return views.weight / (views.weight.sum().clamp(min=1e-6) * views.fixed.shape[1])
+    counted = views.weight if counted is None else counted
+    return views.weight / (counted.sum().clamp(min=1e-6) * views.fixed.shape[1])

@@ -27,7 +27,9 @@ class LNCC(Term):
     squared: correlation squared (either sign of contrast matches); otherwise signed.
     Invariant under a*I + b of either image: both are scaled to unit variance and the window
     variances damped by 1e-4 of it, so a flat window scores 0 whatever the unit (LESSONS 2).
-    Samples outside the masks take no part in any window.
+    Samples outside the masks take no part in any window. The mean is over the masks, or the whole
+    fixed image: what lies beyond the moving image's field of view scores 0, so that the match
+    never improves by losing overlap.
     Thesis 5.4; Avants et al. 2008.
     """
 
@@ -54,11 +56,12 @@ class LNCC(Term):
         def loss(views: Views) -> Tensor:
             own, used = fixed, stats
             moved = views.fixed is not pair.fixed  # by a model that moves the fixed image too
-            if moved or views.weight is not kept:
+            if moved or views.mask is not kept:
                 own = scaled_fixed(views.fixed) if moved else fixed
-                used = ctx.kernels.window_stats(own, self.radius_vox, _FLAT, views.weight)
+                used = ctx.kernels.window_stats(own, self.radius_vox, _FLAT, views.mask)
             moving = (views.moving - moving_mean) * moving_scale
-            weight = mean_weights(views)
+            everywhere = torch.ones_like(views.fixed[:, :1]) if views.mask is None else views.mask
+            weight = mean_weights(views, everywhere)
             return -ctx.kernels.lncc(
                 moving, own, used, weight, self.radius_vox, _FLAT, squared=self.squared
             )

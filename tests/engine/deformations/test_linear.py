@@ -76,7 +76,13 @@ def test_the_transform_is_what_the_views_show(model: Linear, grids) -> None:
     gap = (shown.moving[0] - handed.data).reshape(2, -1)[:, torch.from_numpy(inside)]
     assert float(gap.abs().max()) < 2e-5
     assert shown.fixed is both.fixed
-    assert shown.weight is None
+    assert shown.mask is None
+    size = np.array(grids[1].shape)
+    far = ((voxels < -1) | (voxels > size)).any(axis=1)
+    near = ((voxels > 0) & (voxels < size - 1)).all(axis=1)
+    known = shown.weight.reshape(-1).numpy()
+    np.testing.assert_allclose(known[near], 1, atol=1e-5)  # the field of view decides what counts
+    np.testing.assert_allclose(known[far], 0, atol=1e-5)
     moved = transform(grids[0].points_mm()) - start(both)(grids[0].points_mm())
     assert np.abs(moved).max() > 0.2
 

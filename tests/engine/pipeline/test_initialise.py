@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.geometry import Image
+from fireants_engine.geometry import Grid, Image
 from fireants_engine.pipeline import Centre, InitialAlignment, Moments
 from fireants_engine.pipeline.initialise import initialise, mass, moments
 from fireants_engine.pipeline.prepare import Prepared
@@ -101,7 +101,7 @@ def test_no_candidate_is_a_reflection_even_for_a_mirrored_image(blobs, centred_g
     shape, grid = blobs(2), centred_grid((64, 60), (1.0, 1.1))
     mirror = shape.image(grid, lambda y: y * [-1, 1])
     found = align(shape.image(grid), mirror, Moments(2), ctx)
-    assert len(found.candidates) == 3  # as stored, 0 and 180 degrees
+    assert len(found.candidates) == 4  # as stored, centred, 0 and 180 degrees
     for candidate in found.candidates:
         assert np.linalg.det(candidate.affine.matrix[:2, :2]) == pytest.approx(1)
 
@@ -110,7 +110,7 @@ def test_candidates_come_best_first_with_their_scores(blobs, centred_grid, ctx) 
     shape, grid = blobs(3), centred_grid((24, 24, 20), (1.7, 1.7, 2.0))
     found = align(shape.image(grid), shape.image(grid), Moments(2), ctx)
     scores = [c.score for c in found.candidates]
-    assert len(scores) == 5  # as stored, and the four proper matches of the axes
+    assert len(scores) == 6  # as stored, centred, and the four proper matches of the axes
     assert scores == sorted(scores, reverse=True)
     assert found.affine is found.candidates[0].affine
     assert scores[0] == pytest.approx(1, abs=1e-3)
@@ -178,15 +178,28 @@ def test_masks_choose_what_has_moments(blobs, centred_grid, ctx) -> None:
     spoilt[:, 50:56, 54:60] = 2.0
     near = (np.linalg.norm(grid.points_mm(), axis=1) < 16).reshape(grid.shape)
     mask = Image.from_numpy(near, grid)
-    found = align(Image(spoilt, grid).with_mask(mask), image.with_mask(mask), Moments(1), ctx)
-    assert np.linalg.norm(found.affine.matrix[:2, 2]) < 0.3
-    pulled = align(Image(spoilt, grid), image, Moments(1), ctx)
-    assert np.linalg.norm(pulled.affine.matrix[:2, 2]) > 2
+
+    def shift(fixed: Image, moving: Image) -> float:
+        candidates = align(fixed, moving, Moments(1), ctx).candidates
+        (centred,) = [c for c in candidates if c.name == "centred"]
+        return float(np.linalg.norm(centred.affine.matrix[:2, 2]))
+
+    assert shift(Image(spoilt, grid).with_mask(mask), image.with_mask(mask)) < 0.3
+    assert shift(Image(spoilt, grid), image) > 2
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_where_the_scans_lie_in_the_world_is_a_candidate(order, blobs, centred_grid, ctx) -> None:
+    """Two scans of one session: half of the object is cut off in one, so its centre is not."""
+    shape, grid = blobs(2), centred_grid((64, 60), (1.0, 1.1))
+    whole = shape.image(grid)
+    half = Grid((30, 60), grid.spacing_mm, tuple(grid.origin_mm), grid.direction)
+    found = align(shape.image(half), whole, Moments(order), ctx)
+    assert found.candidates[0].name == "as stored"
+    np.testing.assert_array_equal(found.affine.matrix, np.eye(3))
 
 
 def test_centres_of_the_fields_of_view(blobs, centred_grid, ctx) -> None:
-    from fireants_engine.geometry import Grid
-
     shape = blobs(2)
     grid = centred_grid((40, 36), (1.0, 1.0))
     away = Grid((30, 50), (1.2, 0.9), (100.0, -70.0), turn(30))

@@ -109,7 +109,7 @@ def test_previews_leave_the_result_as_it_is(small_pair, ran, ctx) -> None:
 
 
 # -------------------------------------------------------------------------- what it shows
-@pytest.mark.parametrize("after", [2, 9], ids=["coarse level", "fine level"])
+@pytest.mark.parametrize("after", [2, 10], ids=["coarse level", "fine level"])
 @pytest.mark.parametrize("deformation", [Rigid(), Compositive()], ids=lambda d: type(d).__name__)
 def test_every_axis_shows_the_moving_image_through_the_present_transform(
     deformation, after, volumes, ctx

@@ -28,7 +28,7 @@ def structure(shape: tuple[int, ...] = (20, 24), seed: int = 0) -> Tensor:
 def value(term: Term, fixed: Tensor, moving: Tensor, weight: Tensor | None = None) -> float:
     grid = Grid.identity(fixed.shape[:1:-1])
     pair = Pair(fixed, moving, grid, grid)
-    return float(term.bind(pair, CTX)(Views(fixed, moving, weight)))
+    return float(term.bind(pair, CTX)(Views(fixed, moving, weight, weight)))
 
 
 def normalised(array: np.ndarray) -> Tensor:
@@ -126,8 +126,10 @@ def test_lncc_ignores_what_a_mask_leaves_out() -> None:
     grid = Grid.identity((24, 20))
     for masks in ({"fixed_mask": mask}, {"moving_mask": mask}):
         loss = LNCC().bind(Pair(fixed, moving, grid, grid, **masks), CTX)
-        clean = loss(Views(fixed, moving, mask))
-        assert float(loss(Views(fixed, spoilt, mask))) == pytest.approx(float(clean), rel=1e-5)
+        clean = loss(Views(fixed, moving, mask, mask))
+        assert float(loss(Views(fixed, spoilt, mask, mask))) == pytest.approx(
+            float(clean), rel=1e-5
+        )
 
 
 # ----------------------------------------------------------------------------------- MI
@@ -215,9 +217,11 @@ def test_what_lies_outside_the_weight_does_not_count(term: Term) -> None:
     loss = term.bind(Pair(fixed, moving, grid, grid), CTX)
     spoilt = moving.clone()
     spoilt[..., 1:7, :] = structure(seed=7)[..., 1:7, :]  # further away than any window reaches
-    truth = float(loss(Views(fixed, moving, weight)))
-    assert float(loss(Views(fixed, spoilt, weight))) == pytest.approx(truth, rel=1e-6)
-    assert float(loss(Views(fixed, moving, 3 * weight))) == pytest.approx(truth, rel=1e-5)
+    truth = float(loss(Views(fixed, moving, weight, weight)))
+    assert float(loss(Views(fixed, spoilt, weight, weight))) == pytest.approx(truth, rel=1e-6)
+    assert float(loss(Views(fixed, moving, 3 * weight, 3 * weight))) == pytest.approx(
+        truth, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
