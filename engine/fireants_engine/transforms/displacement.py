@@ -9,7 +9,7 @@ from torch import Tensor
 from fireants_engine.geometry import Grid, apply_linear, apply_matrix
 from fireants_engine.kernels import REFERENCE
 from fireants_engine.transforms.base import Transform
-from fireants_engine.transforms.invert import invert
+from fireants_engine.transforms.invert import invert, solve_points
 
 
 class Displacement(Transform):
@@ -48,6 +48,41 @@ class Displacement(Transform):
         step = moved.double().cpu().numpy().T * inside[:, None]
         return points_mm + apply_linear(self.grid.matrix("voxel", "mm")[:-1, :-1], step)
 
+    def inverse(self) -> Inverse:
+        """The inverse map; see `Inverse` and `transforms.invert.invert`."""
+        return Inverse(self, Displacement(invert(self.u), self.grid))
+
+
+class Inverse(Transform):
+    """`T^-1` of a Displacement T: finds q with `T(q) = p` for every point p.
+
+    nearly: a sampled inverse on some grid, where the search starts. Between its samples a sampled
+    inverse is off by its interpolation (0.06 voxel in the mean and more than 1 at the worst
+    between two brains); here `|T(q) - p|` is brought under 0.01 voxel wherever T is invertible.
+    """
+
+    def __init__(self, warp: Displacement, nearly: Displacement) -> None:
+        if nearly.dim != warp.dim:
+            raise ValueError(f"a {nearly.dim}D inverse does not fit a {warp.dim}D warp")
+        self.warp, self.nearly, self.dim = warp, nearly, warp.dim
+
+    def __call__(self, points_mm: np.ndarray) -> np.ndarray:
+        to_voxel = self.warp.grid.matrix("mm", "voxel")
+        start = self.nearly(points_mm)
+        target, guess = apply_matrix(to_voxel, points_mm), apply_matrix(to_voxel, start)
+        limit = np.asarray(self.warp.grid.shape) - 0.5
+        inside = np.all((target >= -0.5) & (target <= limit), axis=1)
+        u = self.warp.u
+
+        def column(voxels: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(voxels[inside].T)).to(u.device, u.dtype)
+
+        if not inside.any():
+            return start
+        found = solve_points(u, column(guess), column(target)).double().cpu().numpy().T
+        out = np.array(start, dtype=np.float64)
+        out[inside] = apply_matrix(self.warp.grid.matrix("voxel", "mm"), found)
+        return out
+
     def inverse(self) -> Displacement:
-        """The inverse field on the same grid; see `transforms.invert.invert`."""
-        return Displacement(invert(self.u), self.grid)
+        return self.warp

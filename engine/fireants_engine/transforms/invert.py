@@ -52,25 +52,33 @@ def _newton_step(u: Tensor, points: Tensor, error: Tensor) -> Tensor:
     return delta * (2.0 / length(delta[None])[0].clamp(min=2.0))
 
 
-def _newton(u: Tensor, start: Tensor, target: Tensor, steps: int, tol: float) -> Tensor:
-    """Damped Newton for single points: finds p with p + u(p) = target; (d, n) voxels."""
+def solve_points(
+    u: Tensor, start: Tensor, target: Tensor, tol_vox: float = 1e-2, steps: int = 15
+) -> Tensor:
+    """p with `p + u(p) = target` for single points; all (d, n) in voxels, u (1, d, *spatial).
+
+    Three fixed-point steps, then damped Newton steps, each for the points that are not within
+    `tol_vox` yet; a step is taken only where it brings a point closer.
+    """
     points = start.clone()
     error = points + _sample_points(u, points) - target
     size = length(error[None])[0]
-    for _ in range(steps):
-        open_ = (size > tol).nonzero()[:, 0]
-        if open_.numel() == 0:
+    for k in range(steps):
+        left = (size > tol_vox).nonzero()[:, 0]
+        if left.numel() == 0:
             break
-        at, gap, left, goal = points[:, open_], error[:, open_], size[open_], target[:, open_]
-        base, delta = at, _newton_step(u, at, gap)
-        for damping in (1.0, 0.5, 0.2, 0.05):
+        base, goal = points[:, left], target[:, left]
+        at, gap, far = base, error[:, left], size[left]
+        simple = k < 3
+        delta = gap if simple else _newton_step(u, at, gap)
+        for damping in (1.0,) if simple else (1.0, 0.5, 0.2, 0.05):
             trial = base - damping * delta
             trial_gap = trial + _sample_points(u, trial) - goal
-            trial_left = length(trial_gap[None])[0]
-            better = trial_left < left
+            trial_far = length(trial_gap[None])[0]
+            better = trial_far < far
             at, gap = torch.where(better, trial, at), torch.where(better, trial_gap, gap)
-            left = torch.where(better, trial_left, left)
-        points[:, open_], error[:, open_], size[open_] = at, gap, left
+            far = torch.where(better, trial_far, far)
+        points[:, left], error[:, left], size[left] = at, gap, far
     return points
 
 
@@ -101,6 +109,6 @@ def invert(u: Tensor, tol_vox: float = 1e-2, max_steps: int = 12) -> Tensor:
         bad = length(residual)[0] > tol_vox
         if bool(bad.any()):
             where = bad.nonzero().T.to(u.dtype)
-            found = _newton(u, where + v[0][:, bad], where, 15, tol_vox)
+            found = solve_points(u, where + v[0][:, bad], where, tol_vox)
             v[0][:, bad] = found - where
         return v

@@ -31,7 +31,7 @@ from fireants_engine.io.transforms import (
 from fireants_engine.pipeline import Event
 from fireants_engine.pipeline.events import to_dict
 from fireants_engine.recipe import Recipe
-from fireants_engine.transforms import Affine, Chain, Displacement, Transform
+from fireants_engine.transforms import Affine, Chain, Displacement, Inverse, Transform
 from fireants_engine.workflows.registration import Execution, register
 from fireants_engine.workflows.report import (
     FORMAT,
@@ -239,8 +239,11 @@ def _load_inverse(folder: Path, forward: Transform, grid: Grid) -> Transform:
     """Inverse affine, then the inverse warp of the folder."""
     if not isinstance(forward, Chain) or not (folder / INVERSE_FILE).is_file():
         return forward.inverse()
-    warp = load_displacement(folder / INVERSE_FILE)
-    return Chain([forward.parts[-1].inverse(), _cropped(warp, grid)])
+    warp, affine = forward.parts[0], forward.parts[-1]
+    nearly = _cropped(load_displacement(folder / INVERSE_FILE), grid)
+    if not isinstance(warp, Displacement) or not isinstance(nearly, Displacement):
+        return forward.inverse()
+    return Chain([affine.inverse(), Inverse(warp, nearly)])
 
 
 # ------------------------------------------------------------------ replay

@@ -9,7 +9,8 @@ import torch
 from scipy.stats import special_ortho_group
 
 from fireants_engine.geometry import Grid, apply_matrix
-from fireants_engine.transforms import Displacement
+from fireants_engine.kernels import REFERENCE
+from fireants_engine.transforms import Displacement, Transform
 
 SIZES = {
     "2D": ((13, 9), (0.8, 2.5)),
@@ -97,3 +98,37 @@ def test_a_constant_field_is_a_shift_that_ends_at_the_border() -> None:
 def test_a_field_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         Displacement(torch.zeros(1, 2, 4, 3), Grid.identity((4, 3)))
+
+
+def rough_warp(seed: int = 0) -> Displacement:
+    """A field that bends within few voxels, so that samples of its inverse are far apart."""
+    grid = Grid((30, 28, 26), (1.0, 1.2, 1.5), (5.0, -3.0, 2.0), np.eye(3))
+    generator = torch.Generator().manual_seed(seed)
+    u = REFERENCE.smooth(torch.randn((1, 3, *grid.shape), generator=generator), [1.8] * 3)
+    u = u * (2.2 / u.abs().max())
+    edge = torch.zeros(grid.shape)
+    edge[4:-4, 4:-4, 4:-4] = 1
+    return Displacement(u * REFERENCE.smooth(edge[None, None], [1.0] * 3), grid)
+
+
+def test_points_go_back_between_the_samples_too() -> None:
+    warp = rough_warp()
+    back, grid = warp.inverse(), warp.grid
+    index = np.random.default_rng(0).uniform(0.1, 0.9, (2000, 3)) * (np.asarray(grid.size) - 1)
+    points = apply_matrix(grid.matrix("index", "mm"), index)
+    to_voxel = grid.matrix("mm", "voxel")[:-1, :-1]
+
+    def gaps(inverse: Transform) -> np.ndarray:
+        return np.linalg.norm((warp(inverse(points)) - points) @ to_voxel.T, axis=1)
+
+    assert gaps(back.nearly).max() > 0.05  # linear interpolation of the inverse's samples
+    assert gaps(back).max() <= 0.011
+    assert back.inverse() is warp
+
+
+def test_points_outside_the_grid_stay_where_they_are_both_ways() -> None:
+    warp = rough_warp()
+    away = np.array([[500.0, 0.0, 0.0], [6.0, -400.0, 3.0]])
+    np.testing.assert_array_equal(warp.inverse()(away), away)
+    both = np.concatenate([away, warp.grid.centre_mm[None]])
+    assert np.linalg.norm(warp(warp.inverse()(both)) - both, axis=1).max() < 0.03
