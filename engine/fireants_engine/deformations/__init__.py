@@ -2,6 +2,15 @@
 
 from fireants_engine.deformations.base import Deformation, Pair, Views
 from fireants_engine.deformations.compositive import Compositive
-from fireants_engine.deformations.linear import AffineMap, Rigid
+from fireants_engine.deformations.linear import AffineMap, Rigid, Similarity, Translation
 
-__all__ = ["AffineMap", "Compositive", "Deformation", "Pair", "Rigid", "Views"]
+__all__ = [
+    "AffineMap",
+    "Compositive",
+    "Deformation",
+    "Pair",
+    "Rigid",
+    "Similarity",
+    "Translation",
+    "Views",
+]

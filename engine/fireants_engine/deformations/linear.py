@@ -1,4 +1,4 @@
-"""Rigid and affine deformations: few parameters, about a physical centre, in comparable units."""
+"""Linear deformations: few parameters, about a physical centre, in comparable units."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _skew(w: Tensor) -> Tensor:
 
 
 class Linear(Deformation):
-    """Common to rigid and affine: a linear map D(params) about the image's physical centre."""
+    """Common to all of them: a linear map D(params) about the image's physical centre."""
 
     @abstractmethod
     def extra(self, dim: int) -> int:
@@ -113,6 +113,17 @@ class Linear(Deformation):
 
 
 @dataclass(frozen=True)
+class Translation(Linear):
+    """Translation alone."""
+
+    def extra(self, dim: int) -> int:
+        return 0
+
+    def linear(self, params: Tensor, dim: int) -> Tensor:
+        return torch.eye(dim, dtype=params.dtype, device=params.device)
+
+
+@dataclass(frozen=True)
 class Rigid(Linear):
     """Rotation (exponential coordinates) and translation about the centre of the field of view."""
 
@@ -121,6 +132,17 @@ class Rigid(Linear):
 
     def linear(self, params: Tensor, dim: int) -> Tensor:
         return torch.linalg.matrix_exp(_skew(params))
+
+
+@dataclass(frozen=True)
+class Similarity(Linear):
+    """Rotation, translation and one scale: `exp(s) R` about the centre of the field of view."""
+
+    def extra(self, dim: int) -> int:
+        return 2 if dim == 2 else 4
+
+    def linear(self, params: Tensor, dim: int) -> Tensor:
+        return params[0].exp() * torch.linalg.matrix_exp(_skew(params[1:]))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,9 @@ class Descent(ABC):
 
 @dataclass
 class AdamState:
-    first: Tensor
+    """Moments of the gradient; `first` is None where beta1 = 0 needs none."""
+
+    first: Tensor | None
     second: Tensor
     count: int = 0
 
@@ -50,7 +52,8 @@ class Adam(Descent):
 
     m <- b1 m + (1-b1) g,  v <- b2 v + (1-b2) g^2,  direction = -m^ / (sqrt(v^) + e),
     e = eps_rel * rms(sqrt(v^)): relative, so that the trajectory does not depend on the unit of
-    the loss and voxels without signal stay where they are.
+    the loss and voxels without signal stay where they are. b1 = 0 is RMSprop (Tieleman and Hinton
+    2012) with the bias of its average removed, and keeps one buffer only.
     """
 
     step: float = 0.5
@@ -60,16 +63,19 @@ class Adam(Descent):
     eps_rel: float = 1e-3
 
     def init(self, variable: Tensor) -> AdamState:
-        return AdamState(torch.zeros_like(variable), torch.zeros_like(variable))
+        first = torch.zeros_like(variable) if self.beta1 > 0 else None
+        return AdamState(first, torch.zeros_like(variable))
 
     def direction(self, grad: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
         count = state.count + 1
-        first = state.first.lerp_(grad, 1 - self.beta1)
+        first = None if state.first is None else state.first.lerp_(grad, 1 - self.beta1)
         second = state.second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
         unbias1, unbias2 = 1 - self.beta1**count, 1 - self.beta2**count
         root = (second / unbias2).sqrt_()
         floor = (second.mean() / unbias2).sqrt() * self.eps_rel + torch.finfo(grad.dtype).tiny
-        return (first / root.add_(floor)).mul_(-1 / unbias1), AdamState(first, second, count)
+        mean = grad if first is None else first
+        return (mean / root.add_(floor)).mul_(-1 / unbias1), AdamState(first, second, count)
 
     def transfer(self, state: AdamState, resample: Callable[[Tensor, int], Tensor]) -> AdamState:
-        return AdamState(resample(state.first, 1), resample(state.second, 2), state.count)
+        first = None if state.first is None else resample(state.first, 1)
+        return AdamState(first, resample(state.second, 2), state.count)

@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
-from fireants_engine.deformations import AffineMap, Compositive, Deformation, Rigid
+from fireants_engine.deformations import (
+    AffineMap,
+    Compositive,
+    Deformation,
+    Rigid,
+    Similarity,
+    Translation,
+)
 from fireants_engine.errors import RecipeError
-from fireants_engine.optimise import Adam, Stop
+from fireants_engine.optimise import SGD, Adam, Descent, Stop
 from fireants_engine.pipeline import Centre, Level, Moments, Plan, Pyramid, Stage
 from fireants_engine.recipe import models as m
-from fireants_engine.similarity import LNCC, SSD, MutualInformation, Term
+from fireants_engine.similarity import LNCC, NCC, SSD, MutualInformation, Term
 from fireants_engine.transforms import Transform
 
 
-def _deformation(spec: m.RigidSpec | m.AffineSpec | m.GreedySpec) -> Deformation:
+def _deformation(spec: m.LinearSpec | m.GreedySpec) -> Deformation:
     match spec:
+        case m.TranslationSpec():
+            return Translation()
         case m.RigidSpec():
             return Rigid()
+        case m.SimilaritySpec():
+            return Similarity()
         case m.AffineSpec():
             return AffineMap()
         case m.GreedySpec():
             return Compositive(**spec.model_dump(exclude={"kind"}))
 
 
-def _term(spec: m.SSDSpec | m.LNCCSpec | m.MISpec) -> Term:
+def _term(spec: m.SSDSpec | m.NCCSpec | m.LNCCSpec | m.MISpec) -> Term:
     match spec:
         case m.SSDSpec():
             return SSD(weight=spec.weight)
+        case m.NCCSpec():
+            return NCC(weight=spec.weight, squared=spec.squared)
         case m.LNCCSpec():
             return LNCC(weight=spec.weight, radius_vox=spec.radius_vox, squared=spec.squared)
         case m.MISpec():
             return MutualInformation(weight=spec.weight, bins=spec.bins)
+
+
+def _descent(spec: m.AdamSpec | m.RMSpropSpec | m.SGDSpec) -> Descent:
+    values = spec.model_dump(exclude={"kind"})
+    match spec:
+        case m.AdamSpec():
+            return Adam(**values)
+        case m.RMSpropSpec():
+            return Adam(**values, beta1=0.0)
+        case m.SGDSpec():
+            return SGD(**values)
 
 
 def _start(spec: m.IdentityStart | m.CentreStart | m.MomentsStart) -> Moments | Centre | None:
@@ -48,7 +72,7 @@ def build_stage(spec: m.StageSpec) -> Stage:
         name=spec.name,
         deformation=_deformation(spec.deformation),
         terms=tuple(_term(term) for term in spec.terms),
-        descent=Adam(**spec.descent.model_dump(exclude={"kind"})),
+        descent=_descent(spec.descent),
         pyramid=Pyramid(levels, spec.pyramid.min_size),
         stop=Stop(**spec.stop.model_dump()),
     )

@@ -16,11 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fireants_engine.errors import RecipeError
 from fireants_engine.recipe.files import read_data, write_text
-
-KINDS = frozenset(
-    {"rigid", "affine", "greedy", "ssd", "lncc", "mi", "moments", "centre", "identity", "adam"}
-)
-"""Values of `kind` anywhere in a recipe."""
+from fireants_engine.recipe.paths import assign, explain
 
 
 class Spec(BaseModel):
@@ -66,10 +62,22 @@ Start = Annotated[IdentityStart | CentreStart | MomentsStart, Field(discriminato
 
 
 # ------------------------------------------------------------------ deformations
+class TranslationSpec(Spec):
+    """Translation alone."""
+
+    kind: Literal["translation"] = "translation"
+
+
 class RigidSpec(Spec):
     """Rotation and translation."""
 
     kind: Literal["rigid"] = "rigid"
+
+
+class SimilaritySpec(Spec):
+    """Rotation, translation and one scale."""
+
+    kind: Literal["similarity"] = "similarity"
 
 
 class AffineSpec(Spec):
@@ -100,7 +108,8 @@ class GreedySpec(Spec):
     )  # fmt: skip
 
 
-DeformationSpec = Annotated[RigidSpec | AffineSpec | GreedySpec, Field(discriminator="kind")]
+LinearSpec = TranslationSpec | RigidSpec | SimilaritySpec | AffineSpec
+DeformationSpec = Annotated[LinearSpec | GreedySpec, Field(discriminator="kind")]
 
 
 # ------------------------------------------------------------------ terms
@@ -109,6 +118,16 @@ class SSDSpec(Spec):
 
     kind: Literal["ssd"] = "ssd"
     weight: float = _field(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
+
+
+class NCCSpec(Spec):
+    """Global correlation coefficient: one contrast, any gain and offset."""
+
+    kind: Literal["ncc"] = "ncc"
+    weight: float = _field(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
+    squared: bool = _field(
+        False, "Squared correlation also matches inverted contrast.", title="Squared"
+    )
 
 
 class LNCCSpec(Spec):
@@ -132,7 +151,7 @@ class MISpec(Spec):
     bins: int = _field(32, "Histogram bins per image.", title="Bins", ge=8, le=256)
 
 
-TermSpec = Annotated[SSDSpec | LNCCSpec | MISpec, Field(discriminator="kind")]
+TermSpec = Annotated[SSDSpec | NCCSpec | LNCCSpec | MISpec, Field(discriminator="kind")]
 
 
 # ------------------------------------------------------------------ optimisation
@@ -154,6 +173,43 @@ class AdamSpec(Spec):
         1e-3, "Damping of weak gradients, relative to their root mean square.",
         title="Damping", gt=0, le=10,
     )  # fmt: skip
+
+
+class RMSpropSpec(Spec):
+    """Adam without momentum: one buffer less."""
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    step: float = _field(
+        0.5, "Largest move per iteration, as a fraction of half a voxel.",
+        title="Step", unit="half voxels", gt=0, le=1,
+    )  # fmt: skip
+    decay: float = _field(
+        1.0, "The step falls linearly to this fraction over each level.",
+        title="Step decay", ge=0.01, le=1,
+    )  # fmt: skip
+    beta2: float = _field(0.99, "Memory of the squared gradient.", title="beta 2", ge=0, lt=1)
+    eps_rel: float = _field(
+        1e-3, "Damping of weak gradients, relative to their root mean square.",
+        title="Damping", gt=0, le=10,
+    )  # fmt: skip
+
+
+class SGDSpec(Spec):
+    """Steepest descent with momentum; steps shrink with the gradient."""
+
+    kind: Literal["sgd"] = "sgd"
+    step: float = _field(
+        1.0, "Move of the steepest voxel at the start of a level, as a fraction of half a voxel.",
+        title="Step", unit="half voxels", gt=0, le=1,
+    )  # fmt: skip
+    decay: float = _field(
+        1.0, "The step falls linearly to this fraction over each level.",
+        title="Step decay", ge=0.01, le=1,
+    )  # fmt: skip
+    momentum: float = _field(0.9, "Memory of the gradient.", title="Momentum", ge=0, lt=1)
+
+
+DescentSpec = Annotated[AdamSpec | RMSpropSpec | SGDSpec, Field(discriminator="kind")]
 
 
 class LevelSpec(Spec):
@@ -203,9 +259,17 @@ class StageSpec(Spec):
     enabled: bool = _field(True, "Skip this stage when off.", title="Enabled")
     deformation: DeformationSpec
     terms: tuple[TermSpec, ...] = Field(min_length=1, title="Terms", description="Summed.")
-    descent: AdamSpec = AdamSpec()
+    descent: DescentSpec = AdamSpec()
     pyramid: PyramidSpec = PyramidSpec()
     stop: StopSpec = StopSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adam_unless_told(cls, data: Any) -> Any:
+        """A descent without `kind` is Adam, as in recipes from before there were others."""
+        if isinstance(data, dict) and isinstance(data.get("descent"), dict):
+            return {**data, "descent": {"kind": "adam", **data["descent"]}}
+        return data
 
 
 # ------------------------------------------------------------------ the whole
@@ -277,55 +341,5 @@ class Recipe(Spec):
         """
         data = self.to_dict()
         for path, value in assignments.items():
-            _assign(data, path, value)
+            assign(data, path, value)
         return Recipe.from_dict(data, "recipe")
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    """Dotted path of a validation error, without the tags pydantic puts in for a `kind`."""
-    tagged = {"start", "deformation", "descent"}
-    parts: list[str] = []
-    for i, part in enumerate(location):
-        before = location[i - 1] if i else None
-        in_terms = isinstance(before, int) and i >= 2 and location[i - 2] == "terms"
-        if isinstance(part, str) and (before in tagged or in_terms) and part in KINDS:
-            continue
-        parts.append(str(part))
-    return ".".join(parts) or "recipe"
-
-
-def explain(error: ValidationError) -> str:
-    """The first problem of a validation as one sentence with its place."""
-    first = error.errors()[0]
-    place = _place(first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {place!r}; check its spelling against the recipe reference."
-    if first["type"] == "missing":
-        return f"key {place!r} is missing."
-    message = first["msg"].removeprefix("Value error, ")
-    value = first.get("input")
-    shown = f" (got {value!r})" if isinstance(value, str | int | float | bool) else ""
-    return f"{place}: {message[:1].lower()}{message[1:]}{shown}."
-
-
-def _assign(data: Any, path: str, value: Any) -> None:
-    parts = path.split(".")
-    node = data
-    for i, part in enumerate(parts):
-        last = i == len(parts) - 1
-        key: Any = part
-        if isinstance(node, list):
-            names = [item.get("name") if isinstance(item, dict) else None for item in node]
-            if part.isdecimal() and int(part) < len(node):
-                key = int(part)
-            elif part in names:
-                key = names.index(part)
-            else:
-                raise RecipeError(f"--set {path}: there is no {part!r} here.")
-        elif not isinstance(node, dict) or part not in node:
-            options = ", ".join(node) if isinstance(node, dict) else "nothing"
-            raise RecipeError(f"--set {path}: unknown key {part!r}; here there is: {options}.")
-        if last:
-            node[key] = value
-        else:
-            node = node[key]

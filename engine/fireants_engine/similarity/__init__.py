@@ -3,6 +3,7 @@
 from fireants_engine.similarity.base import Loss, Term, mean_weights
 from fireants_engine.similarity.lncc import LNCC
 from fireants_engine.similarity.mutual_information import MutualInformation
+from fireants_engine.similarity.ncc import NCC
 from fireants_engine.similarity.ssd import SSD
 
-__all__ = ["LNCC", "SSD", "Loss", "MutualInformation", "Term", "mean_weights"]
+__all__ = ["LNCC", "NCC", "SSD", "Loss", "MutualInformation", "Term", "mean_weights"]

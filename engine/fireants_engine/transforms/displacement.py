@@ -80,6 +80,8 @@ class Inverse(Transform):
         if not inside.any():
             return start
         found = solve_points(u, column(guess), column(target)).double().cpu().numpy().T
+        # T jumps to the identity where its grid ends: the nearest point is on this side of it
+        np.clip(found, -0.5, limit, out=found)
         out = np.array(start, dtype=np.float64)
         out[inside] = apply_matrix(self.warp.grid.matrix("voxel", "mm"), found)
         return out

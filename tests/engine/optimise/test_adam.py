@@ -118,3 +118,19 @@ def test_the_memory_moves_to_another_level_in_its_own_units(new: tuple[int, int]
     a, _ = adam.direction(density(new), moved)
     b, _ = adam.direction(density(new), fresh)
     torch.testing.assert_close(a, b)
+
+
+def test_without_momentum_it_is_rmsprop_and_keeps_one_buffer() -> None:
+    generator = torch.Generator().manual_seed(0)
+    grads = [torch.randn(1, 2, 5, 6, generator=generator, dtype=torch.float64) for _ in range(5)]
+    adam, square = Adam(beta1=0.0, beta2=0.9, eps_rel=1e-12), torch.zeros_like(grads[0])
+    state = adam.init(grads[0])
+    assert state.first is None
+    for k, grad in enumerate(grads):
+        direction, state = adam.direction(grad, state)
+        square = 0.9 * square + 0.1 * grad**2
+        truth = -grad / (square / (1 - 0.9 ** (k + 1))).sqrt()
+        torch.testing.assert_close(direction, truth, rtol=1e-6, atol=1e-8)
+    moved = adam.transfer(state, lambda buffer, power: buffer * power)
+    assert moved.first is None
+    torch.testing.assert_close(moved.second, 2 * state.second)

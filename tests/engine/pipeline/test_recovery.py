@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from fireants_engine.deformations import AffineMap, Compositive, Deformation, Rigid
+from fireants_engine.deformations import (
+    AffineMap,
+    Compositive,
+    Deformation,
+    Rigid,
+    Similarity,
+    Translation,
+)
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.ops import count_folds, warp_image
-from fireants_engine.optimise import Adam
+from fireants_engine.optimise import SGD, Adam, Descent
 from fireants_engine.pipeline import (
     Level,
     LevelFinished,
@@ -20,7 +29,7 @@ from fireants_engine.pipeline import (
     RunFinished,
     Stage,
 )
-from fireants_engine.similarity import LNCC, SSD, MutualInformation, Term
+from fireants_engine.similarity import LNCC, NCC, SSD, MutualInformation, Term
 from fireants_engine.transforms import Chain, Displacement
 
 OBLIQUE = Rotation.from_euler("xyz", [20, -15, 40], degrees=True).as_matrix()
@@ -83,6 +92,39 @@ def test_rigid_in_space(term: Term, blobs, centred_grid, ran) -> None:
     steps = (60, 40, 20) if isinstance(term, SSD) else (60, 40)
     error = linear_error(shape, ran, (grid, grid), turn(3), shift, Rigid(), steps, term)
     assert error.mean() < 0.2
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_a_similarity_finds_scale_and_rotation(dim: int, blobs, centred_grid, ran) -> None:
+    grids = {2: ((56, 52), (1.0, 1.1)), 3: ((36, 34, 30), (1.2, 1.2, 1.4))}
+    grid, linear = centred_grid(*grids[dim]), 1.15 * turn(dim)
+    shift, shape = np.array([4.0, -3.0, 2.0])[:dim], blobs(dim, 12.0)
+    steps = (80, 60, 40)
+    error = linear_error(
+        shape, ran, (grid, grid), linear, shift, Similarity(), steps, NCC()
+    )  # fmt: skip
+    assert error.mean() < 0.2
+
+
+def test_a_translation_only_shifts(blobs, centred_grid, ran) -> None:
+    grid, shape, shift = centred_grid((56, 52), (1.0, 1.1)), blobs(2), np.array([5.0, -4.0])
+    moving = shape.image(grid, lambda y: (y - shift) @ turn(2, 5))
+    found = ran(plan(Translation(), 60, 40, 40), shape.image(grid), moving).output.transform
+    np.testing.assert_allclose(found.matrix[:2, :2], np.eye(2), atol=1e-6)
+    assert np.linalg.norm(found.matrix[:2, 2] - shift) < 1.0
+
+
+@pytest.mark.parametrize(
+    "descent", [SGD(), Adam(0.5, beta1=0.0)], ids=["momentum", "without momentum"]
+)
+def test_greedy_by_other_descents(descent: Descent, centred_grid, ran) -> None:
+    grid = centred_grid((64, 60), (1.0, 1.0))
+    fixed, moving = disc(grid, (23.0, 15.0)), disc(grid, (18.0, 18.0))
+    recipe = plan(Compositive(), 80, 60, 60)
+    recipe = replace(recipe, stages=(replace(recipe.stages[0], descent=descent),))
+    found = ran(recipe, fixed, moving)
+    assert ssd_left(found, fixed, moving) < 0.05
+    assert count_folds(warp_of(found).u) == (0, 0.0)
 
 
 @pytest.mark.parametrize("deformation", [Rigid(), AffineMap()], ids=lambda d: type(d).__name__)

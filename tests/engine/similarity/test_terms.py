@@ -12,7 +12,7 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.pipeline.prepare import normalise
-from fireants_engine.similarity import LNCC, SSD, MutualInformation, Term
+from fireants_engine.similarity import LNCC, NCC, SSD, MutualInformation, Term
 from fireants_engine.similarity.mutual_information import to_bins
 
 CTX = ExecutionContext()
@@ -202,9 +202,40 @@ def test_ssd_is_the_weighted_mean_of_squares() -> None:
     assert two == pytest.approx(float(weighted), rel=1e-5)
 
 
+# ---------------------------------------------------------------------------------- NCC
+def test_ncc_is_the_correlation_coefficient() -> None:
+    fixed, moving = structure(), structure() + 0.7 * structure(seed=1)
+    truth = np.corrcoef(fixed.numpy().ravel(), moving.numpy().ravel())[0, 1]
+    assert value(NCC(), fixed, moving) == pytest.approx(-truth, abs=1e-5)
+    assert value(NCC(squared=True), fixed, moving) == pytest.approx(-(truth**2), abs=1e-5)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1e-3, 0.0), (1e4, 5.0), (1.0, -30.0)])
+def test_ncc_survives_gain_and_offset(gain: float, offset: float) -> None:
+    fixed, moving = structure(), structure() + 0.7 * structure(seed=1)
+    truth = value(NCC(), fixed, moving)
+    assert value(NCC(), fixed, gain * moving + offset) == pytest.approx(truth, abs=2e-4)
+    assert value(NCC(), fixed, -moving) == pytest.approx(-truth, abs=1e-5)
+    assert value(NCC(squared=True), fixed, -moving) < -0.2
+
+
+def test_ncc_of_a_constant_image_is_zero() -> None:
+    assert value(NCC(), structure(), torch.full((1, 1, 20, 24), 0.3)) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_ncc_gradient(squared: bool) -> None:
+    fixed, moving = structure((6, 7)).double(), structure((6, 7), seed=1).double()
+    weight = structure((6, 7), seed=2).double().abs()
+    grid = Grid.identity((7, 6))
+    loss = NCC(squared=squared).bind(Pair(fixed, moving, grid, grid), CTX)
+    leaf = moving.requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda m: loss(Views(fixed, m, weight)), (leaf,))
+
+
 # -------------------------------------------------------------------------------- masks
 @pytest.mark.parametrize(
-    "term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
+    "term", [SSD(), NCC(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
 )
 def test_what_lies_outside_the_weight_does_not_count(term: Term) -> None:
     """Same range, other content: only the weighted part of the images may matter."""
@@ -225,7 +256,7 @@ def test_what_lies_outside_the_weight_does_not_count(term: Term) -> None:
 
 
 @pytest.mark.parametrize(
-    "term", [SSD(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
+    "term", [SSD(), NCC(), LNCC(), MutualInformation()], ids=lambda t: type(t).__name__
 )
 def test_a_model_that_moves_the_fixed_image_too_is_scored_on_what_it_shows(term: Term) -> None:
     """Views whose fixed image is another tensor than the pair's (symmetric models)."""

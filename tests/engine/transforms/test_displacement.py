@@ -132,3 +132,15 @@ def test_points_outside_the_grid_stay_where_they_are_both_ways() -> None:
     np.testing.assert_array_equal(warp.inverse()(away), away)
     both = np.concatenate([away, warp.grid.centre_mm[None]])
     assert np.linalg.norm(warp(warp.inverse()(both)) - both, axis=1).max() < 0.03
+
+
+def test_a_preimage_beyond_the_grid_is_its_nearest_point_within() -> None:
+    """The warp ends with its grid: beyond it T is the identity, and jumps there."""
+    grid = Grid.identity((20, 18))
+    inward = torch.zeros(1, 2, 18, 20)
+    inward[:, 0] = 1.2  # everything moves by 1.2 voxels along y
+    warp = Displacement(inward, grid)
+    target = np.array([[9.0, 0.6], [9.0, 0.75], [9.0, 5.0]])  # came from y = -0.6, -0.45, 3.8
+    found = warp.inverse()(target)
+    np.testing.assert_allclose(found, [[9, -0.5], [9, -0.45], [9, 3.8]], atol=0.02)
+    assert np.abs(warp(found) - target).max() < 0.12
