@@ -68,9 +68,19 @@ def oasis(result: dict) -> str:
         "start nor the labels.",
         where(result["machine"]),
         table([*names, "seconds", "to greedy", "peak MiB"], rows),
+        *_reused(result["rows"]),
         "`benchmarks/peers/setup.sh && python benchmarks/peers/compare_oasis.py --pairs report`",
     ]
     return "\n\n".join(text)
+
+
+def _reused(rows: list[dict]) -> list[str]:
+    """A sentence for methods whose runs were taken over from earlier, on the same machine."""
+    kept = sorted({row["method"] for row in rows if row["reused"]})
+    if not kept:
+        return []
+    first, last = min(row["started"] for row in rows), max(row["started"] for row in rows)
+    return [f"Runs of {', '.join(kept)} were kept from {first}; the last run began {last}."]
 
 
 def recovery(result: dict) -> str:
