@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
 )
 
 Schema = dict[str, Any]
+_NAMES = {"adam": "Adam", "rmsprop": "RMSprop"}
 
 
 def resolve(node: Schema, root: Schema) -> Schema:
@@ -38,6 +39,8 @@ def resolve(node: Schema, root: Schema) -> Schema:
 
 def kind_label(kind: str) -> str:
     """A name for people of a `kind` in the schema: abbreviations in capitals."""
+    if kind in _NAMES:
+        return _NAMES[kind]
     return kind.upper() if len(kind) <= 4 else kind.replace("_", " ").capitalize()
 
 

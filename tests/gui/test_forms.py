@@ -98,3 +98,11 @@ def test_editing_a_value_reaches_the_store(qtbot) -> None:
     assert panel.revert.isEnabled()
     store.load_preset("affine")
     assert panel.list.count() == 2
+
+
+def test_kinds_are_called_what_the_field_calls_them() -> None:
+    from napari_fireants._forms import kind_label
+
+    names = ("lncc", "mi", "adam", "rmsprop", "sgd", "greedy", "similarity")
+    shown = ["LNCC", "MI", "Adam", "RMSprop", "SGD", "Greedy", "Similarity"]
+    assert [kind_label(name) for name in names] == shown
