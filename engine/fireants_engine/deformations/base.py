@@ -39,6 +39,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """Strictly folded voxels of a warp: smoothed away, left, and left as a share of all."""
+
+    removed: int
+    left: int
+    fraction: float
+
+
+@dataclass(frozen=True)
 class Views:
     """What the terms compare: both images on one grid, and what each sample counts.
 
@@ -114,10 +123,6 @@ class Deformation(ABC):
     def transform(self, pair: Pair, state: Any) -> Transform:
         """The map fixed mm -> moving mm that this state stands for."""
 
-    def settle(self, state: Any) -> tuple[Any, int]:
-        """What a level leaves behind: the state without its sampling folds, and their number."""
-        return state, 0
-
-    def folds(self, state: Any) -> tuple[int, float] | None:
-        """Strict fold count and fraction, or None where folds cannot occur."""
-        return None
+    def settle(self, state: Any) -> tuple[Any, Folds | None]:
+        """What a level leaves behind, without its sampling folds; None where none can occur."""
+        return state, None

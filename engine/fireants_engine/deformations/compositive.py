@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations.base import Deformation, Pair, Views, pulled
+from fireants_engine.deformations.base import Deformation, Folds, Pair, Views, pulled
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid
-from fireants_engine.ops.jacobian import count_folds
 from fireants_engine.ops.unfold import unfold
 from fireants_engine.optimise.bound import bounded_step
 from fireants_engine.transforms import Affine, Chain, Displacement, Transform, linear_part
@@ -97,9 +96,6 @@ class Compositive(Deformation):
     def transform(self, pair: Pair, state: CompositiveState) -> Transform:
         return Chain([Displacement(state.u, pair.fixed_grid), state.affine])
 
-    def settle(self, state: CompositiveState) -> tuple[CompositiveState, int]:
+    def settle(self, state: CompositiveState) -> tuple[CompositiveState, Folds]:
         u, before, after = unfold(state.u)
-        return replace(state, u=u), before - after
-
-    def folds(self, state: CompositiveState) -> tuple[int, float]:
-        return count_folds(state.u)
+        return replace(state, u=u), Folds(before - after, after, after / u[0, 0].numel())

@@ -249,19 +249,18 @@ class _LevelRun:
                 "for extreme values and the step size."
             )
         with torch.no_grad():
-            state, unfolded = self.stage.deformation.settle(state)
-            if unfolded:
+            state, folds = self.stage.deformation.settle(state)
+            if folds is not None and folds.removed:
                 loss = float(self._loss(losses, state))
-        folds = self.stage.deformation.folds(state)
         end = ev.LevelFinished(
             stage=self.stage.name,
             level=self.number,
             steps=taken,
             loss=loss,
             reason=reason,
-            folds=None if folds is None else folds[0],
-            fold_fraction=None if folds is None else folds[1],
-            unfolded=unfolded,
+            folds=None if folds is None else folds.left,
+            fold_fraction=None if folds is None else folds.fraction,
+            unfolded=0 if folds is None else folds.removed,
             **self.clock.stamp(),
         )
         return state, memory, outcome, end

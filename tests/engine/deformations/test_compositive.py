@@ -290,14 +290,12 @@ def test_settling_removes_the_folds_and_counts_them() -> None:
     smooth = field(grid.shape, 2.0, sigma=4.0).float()
     smooth[..., 15:19, 17:21] += field((4, 4), 2.5, seed=5).float().sign() * 1.5
     state = BARE.with_variable(BARE.init(both, Affine.identity(2), CTX), smooth)
-    number, share = BARE.folds(state)
+    number, _ = count_folds(smooth)
     assert number > 5
-    assert share == pytest.approx(number / (40 * 36))
-    assert (number, share) == count_folds(smooth)
-    settled, removed = BARE.settle(state)
-    assert removed == number
-    assert BARE.folds(settled) == (0, 0.0)
+    settled, folds = BARE.settle(state)
+    assert (folds.removed, folds.left, folds.fraction) == (number, 0, 0.0)
+    assert count_folds(settled.u) == (0, 0.0)
     assert settled.affine is state.affine
     calm, none = BARE.settle(settled)
-    assert none == 0
+    assert none.removed == none.left == 0
     assert torch.equal(calm.u, settled.u)

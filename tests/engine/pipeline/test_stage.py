@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import AffineMap, Compositive, Deformation, Pair, Rigid, Views
+from fireants_engine.deformations import (
+    AffineMap,
+    Compositive,
+    Deformation,
+    Folds,
+    Pair,
+    Rigid,
+    Views,
+)
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.ops import count_folds
 from fireants_engine.optimise import Adam, Stop
@@ -330,7 +338,8 @@ class Creased(Compositive):
     """A greedy warp whose folds nobody smooths away."""
 
     def settle(self, state):
-        return state, 0
+        left, fraction = count_folds(state.u)
+        return state, Folds(0, left, fraction)
 
 
 ROUGH = {"sigma_grad_mm": 0.0, "sigma_warp_mm": 0.0, "grad_floor_vox": 0.0, "warp_floor_vox": 0.0}
