@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import napari
@@ -52,6 +54,31 @@ def rest(milliseconds: int) -> None:
     loop.exec()
 
 
+def busy_seconds() -> float | None:
+    """Processor seconds that the whole machine has spent, waiting for its host included."""
+    try:
+        line = Path("/proc/stat").read_text().splitlines()[0]
+    except OSError:  # not Linux
+        return None
+    user, nice, system, _idle, _io, irq, soft, steal = map(int, line.split()[1:9])
+    return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+class Others:
+    """How many processor cores all other programs together took since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter(), busy_seconds(), time.process_time()
+
+    def cores(self) -> float | None:
+        began, before, ours = self._start
+        now = busy_seconds()
+        if before is None or now is None:
+            return None
+        spent = now - before - (time.process_time() - ours)
+        return round(spent / (time.perf_counter() - began), 2)
+
+
 def press(button: Any) -> None:
     QTest.mouseClick(button, Qt.MouseButton.LeftButton)
 
@@ -92,9 +119,11 @@ def main() -> int:
     cold = "torch" not in sys.modules
     frames: list[Any] = []
     panel.session.frames_ready.connect(lambda new: frames.append(len(new)))
+    others = Others()
     gaps = timed_run(panel)
     out: dict[str, Any] = {
         "cold": cold,
+        "others": others.cores(),
         "state": panel.session.state.name,
         "error": panel.session.error,
         "frames": len(frames),
