@@ -143,12 +143,12 @@ SECTIONS = {"oasis_report": oasis, "recovery": recovery, "interop": interop, "gu
 
 
 def page() -> str:
-    parts = [HEAD]
+    parts = []
     for name, section in SECTIONS.items():
         path = RESULTS / f"{name}.json"
         if path.is_file():
             parts.append(section(json.loads(path.read_text())))
-    return "\n".join(parts[:1]) + "\n" + "\n\n".join(parts[1:]) + "\n"
+    return HEAD + "\n" + "\n\n".join(parts) + "\n"
 
 
 def main() -> int:

@@ -93,12 +93,16 @@ class Image:
                 f"direction); resample the mask onto {self.name}."
             )
         chosen = mask.data[0] != 0
-        if not bool(chosen.any()):
-            raise InputError(
-                f"{mask.name}: the mask is zero everywhere, nothing is left to match; "
-                "choose another mask or none."
-            )
+        _check_chosen(chosen, f"{mask.name}: the mask")
         return replace(self, mask=chosen)
+
+
+def _check_chosen(mask: torch.Tensor, what: str) -> None:
+    """Raise InputError when `mask` chooses nothing; `what` begins the sentence."""
+    if not bool(mask.any()):
+        raise InputError(
+            f"{what} is zero everywhere, nothing is left to match; choose another mask or none."
+        )
 
 
 def check_registrable(image: Image) -> None:
@@ -129,8 +133,5 @@ def check_pair(fixed: Image, moving: Image) -> None:
         )
     for image in (fixed, moving):
         check_registrable(image)
-        if image.mask is not None and not bool(image.mask.any()):
-            raise InputError(
-                f"{image.name}: its mask is zero everywhere, nothing is left to match; "
-                "choose another mask or none."
-            )
+        if image.mask is not None:
+            _check_chosen(image.mask, f"{image.name}: its mask")

@@ -137,18 +137,13 @@ class Prepared:
         ranges = [intensity_ranges(image, ctx) for image in (fixed, moving)]
         spans = common_spans(*ranges)
 
+        masks = [mask(image) for image in (fixed, moving)]
+
         def prepared(image: Image, k: int) -> Tensor:
-            values, chosen = normalise(image, ctx, ranges[k], spans[k]), mask(image)
+            values, chosen = normalise(image, ctx, ranges[k], spans[k]), masks[k]
             return values if chosen is None else fill_outside(values, chosen)
 
-        return cls(
-            prepared(fixed, 0),
-            prepared(moving, 1),
-            fixed.grid,
-            moving.grid,
-            mask(fixed),
-            mask(moving),
-        )
+        return cls(prepared(fixed, 0), prepared(moving, 1), fixed.grid, moving.grid, *masks)
 
     def level_grid(self, shrink: float, min_size: int) -> Grid:
         """The fixed grid of a level."""

@@ -113,18 +113,22 @@ DeformationSpec = Annotated[LinearSpec | GreedySpec, Field(discriminator="kind")
 
 
 # ------------------------------------------------------------------ terms
+def _weight() -> Any:
+    return _field(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
+
+
 class SSDSpec(Spec):
     """Sum of squared differences: same modality, same intensities."""
 
     kind: Literal["ssd"] = "ssd"
-    weight: float = _field(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
+    weight: float = _weight()
 
 
 class NCCSpec(Spec):
     """Global correlation coefficient: one contrast, any gain and offset."""
 
     kind: Literal["ncc"] = "ncc"
-    weight: float = _field(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
+    weight: float = _weight()
     squared: bool = _field(
         False, "Squared correlation also matches inverted contrast.", title="Squared"
     )
@@ -134,7 +138,7 @@ class LNCCSpec(Spec):
     """Local normalised cross-correlation: same structures, uneven intensities."""
 
     kind: Literal["lncc"] = "lncc"
-    weight: float = _field(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
+    weight: float = _weight()
     radius_vox: int = _field(
         2, "Half width of the window.", title="Window radius", unit="voxels", ge=1, le=20
     )
@@ -147,7 +151,7 @@ class MISpec(Spec):
     """Mattes mutual information: different contrasts or modalities."""
 
     kind: Literal["mi"] = "mi"
-    weight: float = _field(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
+    weight: float = _weight()
     bins: int = _field(32, "Histogram bins per image.", title="Bins", ge=8, le=256)
 
 
@@ -155,57 +159,53 @@ TermSpec = Annotated[SSDSpec | NCCSpec | LNCCSpec | MISpec, Field(discriminator=
 
 
 # ------------------------------------------------------------------ optimisation
+def _step(default: float, text: str) -> Any:
+    return _field(default, text, title="Step", unit="half voxels", gt=0, le=1)
+
+
+def _decay() -> Any:
+    text = "The step falls linearly to this fraction over each level."
+    return _field(1.0, text, title="Step decay", ge=0.01, le=1)
+
+
+def _beta2() -> Any:
+    return _field(0.99, "Memory of the squared gradient.", title="beta 2", ge=0, lt=1)
+
+
+def _eps_rel() -> Any:
+    text = "Damping of weak gradients, relative to their root mean square."
+    return _field(1e-3, text, title="Damping", gt=0, le=10)
+
+
 class AdamSpec(Spec):
     """Adam in the tangent space at the identity."""
 
     kind: Literal["adam"] = "adam"
-    step: float = _field(
-        0.5, "Largest move per iteration, as a fraction of half a voxel.",
-        title="Step", unit="half voxels", gt=0, le=1,
-    )  # fmt: skip
-    decay: float = _field(
-        1.0, "The step falls linearly to this fraction over each level.",
-        title="Step decay", ge=0.01, le=1,
-    )  # fmt: skip
+    step: float = _step(0.5, "Largest move per iteration, as a fraction of half a voxel.")
+    decay: float = _decay()
     beta1: float = _field(0.9, "Memory of the gradient.", title="beta 1", ge=0, lt=1)
-    beta2: float = _field(0.99, "Memory of the squared gradient.", title="beta 2", ge=0, lt=1)
-    eps_rel: float = _field(
-        1e-3, "Damping of weak gradients, relative to their root mean square.",
-        title="Damping", gt=0, le=10,
-    )  # fmt: skip
+    beta2: float = _beta2()
+    eps_rel: float = _eps_rel()
 
 
 class RMSpropSpec(Spec):
     """Adam without momentum: one buffer less."""
 
     kind: Literal["rmsprop"] = "rmsprop"
-    step: float = _field(
-        0.5, "Largest move per iteration, as a fraction of half a voxel.",
-        title="Step", unit="half voxels", gt=0, le=1,
-    )  # fmt: skip
-    decay: float = _field(
-        1.0, "The step falls linearly to this fraction over each level.",
-        title="Step decay", ge=0.01, le=1,
-    )  # fmt: skip
-    beta2: float = _field(0.99, "Memory of the squared gradient.", title="beta 2", ge=0, lt=1)
-    eps_rel: float = _field(
-        1e-3, "Damping of weak gradients, relative to their root mean square.",
-        title="Damping", gt=0, le=10,
-    )  # fmt: skip
+    step: float = _step(0.5, "Largest move per iteration, as a fraction of half a voxel.")
+    decay: float = _decay()
+    beta2: float = _beta2()
+    eps_rel: float = _eps_rel()
 
 
 class SGDSpec(Spec):
     """Steepest descent with momentum; steps shrink with the gradient."""
 
     kind: Literal["sgd"] = "sgd"
-    step: float = _field(
-        1.0, "Move of the steepest voxel at the start of a level, as a fraction of half a voxel.",
-        title="Step", unit="half voxels", gt=0, le=1,
-    )  # fmt: skip
-    decay: float = _field(
-        1.0, "The step falls linearly to this fraction over each level.",
-        title="Step decay", ge=0.01, le=1,
-    )  # fmt: skip
+    step: float = _step(
+        1.0, "Move of the steepest voxel at the start of a level, as a fraction of half a voxel."
+    )
+    decay: float = _decay()
     momentum: float = _field(0.9, "Memory of the gradient.", title="Momentum", ge=0, lt=1)
 
 

@@ -33,11 +33,11 @@ class Term(ABC):
         """The loss on one level; work that depends on the fixed image alone is done here, once."""
 
 
-def mean_weights(views: Views, counted: Tensor | None = None) -> Tensor:
-    """`views.weight` divided by the sum of `counted` (default: itself) and by the channels.
+def mean_weights(views: Views, *, everywhere: bool = False) -> Tensor:
+    """Weights of a mean over samples and channels, broadcastable to (1, C, *spatial).
 
-    Broadcastable to (1, C, *spatial). counted: what the mean is taken over where that is more
-    than what has a weight: samples without a partner then count as 0.
+    They sum to 1; with `everywhere` the mean is over the masks, or over the whole fixed image, and
+    samples beyond the field of view count as 0.
     """
     if views.weight is None:
         return torch.full(
@@ -46,5 +46,7 @@ def mean_weights(views: Views, counted: Tensor | None = None) -> Tensor:
             device=views.fixed.device,
             dtype=views.fixed.dtype,
         )
-    counted = views.weight if counted is None else counted
-    return views.weight / (counted.sum().clamp(min=1e-6) * views.fixed.shape[1])
+    counted = views.mask if everywhere else views.weight
+    samples = views.fixed.numel() // views.fixed.shape[1]
+    total = samples if counted is None else counted.sum().clamp(min=1e-6)
+    return views.weight / (total * views.fixed.shape[1])

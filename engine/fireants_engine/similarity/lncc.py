@@ -60,8 +60,7 @@ class LNCC(Term):
                 own = scaled_fixed(views.fixed) if moved else fixed
                 used = ctx.kernels.window_stats(own, self.radius_vox, _FLAT, views.mask)
             moving = (views.moving - moving_mean) * moving_scale
-            everywhere = torch.ones_like(views.fixed[:, :1]) if views.mask is None else views.mask
-            weight = mean_weights(views, everywhere)
+            weight = mean_weights(views, everywhere=True)
             return -ctx.kernels.lncc(
                 moving, own, used, weight, self.radius_vox, _FLAT, squared=self.squared
             )
