@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+TIMED_OUT = 124
 
 
 def data_folder() -> Path:
@@ -49,26 +50,34 @@ def machine(threads: int | None = None) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Measured:
-    """One finished process. `load_before` is the machine's 1-minute load average at its start."""
+    """One finished process. `load_before` is the machine's 1-minute load average at its start.
+
+    `nice`: its priority; with a value above 0 other work went first, and the wall time says little.
+    """
 
     exit_code: int
     process_seconds: float
+    process_cpu_seconds: float | None
     process_peak_mib: float
     load_before: float | None
+    nice: int | None
     started: str
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
 
-def run_measured(command: list[str], threads: int, log: Path) -> Measured:
+def run_measured(
+    command: list[str], threads: int, log: Path, timeout_s: float = float("inf")
+) -> Measured:
     """Runs `command` with `threads` threads, its output in `log`; wall time and peak memory of it.
 
     The peak is read from the process while it runs (`VmHWM`, Linux): rusage of a child starts from
-    its parent's size. NaN elsewhere.
+    its parent's size. NaN elsewhere. After `timeout_s` the process is killed: exit code TIMED_OUT.
     """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-    environment = os.environ | dict.fromkeys(names, str(threads))
+    environment = os.environ | dict.fromkeys(names, str(threads)) | {"TQDM_DISABLE": "1"}
+    cpu = _children_cpu_seconds()
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
     stamp, peak = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), float("nan")
     start = time.perf_counter()
@@ -77,13 +86,27 @@ def run_measured(command: list[str], threads: int, log: Path) -> Measured:
         try:
             while process.poll() is None:
                 peak = np.fmax(peak, _high_water_mib(process.pid))
+                if time.perf_counter() - start > timeout_s:
+                    process.kill()
+                    process.wait()
+                    process.returncode = TIMED_OUT
+                    break
                 time.sleep(0.05)
         except BaseException:
             process.kill()
             process.wait()
             raise
     seconds = time.perf_counter() - start
-    return Measured(process.returncode, round(seconds, 2), round(float(peak), 1), load, stamp)
+    after = _children_cpu_seconds()
+    return Measured(
+        process.returncode,
+        round(seconds, 2),
+        None if cpu is None or after is None else round(after - cpu, 2),
+        round(float(peak), 1),
+        load,
+        os.nice(0) if hasattr(os, "nice") else None,
+        stamp,
+    )
 
 
 def displacement_in_voxels(field: sitk.Image) -> NDArray[np.float32]:
@@ -109,6 +132,23 @@ def fold_fraction(field: sitk.Image, mask: NDArray[np.bool_]) -> tuple[int, floa
 
     u = torch.from_numpy(displacement_in_voxels(field))[None]
     return count_folds(u, torch.from_numpy(mask)[None, None])
+
+
+def scrub(text: str) -> str:
+    """Text without the paths of this machine."""
+    for folder in (ROOT, ROOT.parent, Path.home()):
+        text = text.replace(str(folder), "...")
+    return text
+
+
+def _children_cpu_seconds() -> float | None:
+    """Processor seconds of all finished children of this process."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _cpu_model() -> str:

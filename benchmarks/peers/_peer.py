@@ -1,4 +1,15 @@
-"""What the peer scripts share. Runs in `.venv-peers` and needs the standard library only."""
+"""What the peer scripts share. Runs in the peers' environments; needs the standard library only.
+
+Each script registers one pair and writes in `--out`:
+
+`0GenericAffine.mat`    ITK affine, LPS mm, fixed to moving
+`1Warp.nii.gz`          ITK displacement, LPS mm; a fixed point goes through it first, then through
+                        the affine
+`1InverseWarp.nii.gz`   its inverse (a moving point goes through the inverse affine first), where
+                        the program makes one
+`warped.nii.gz`, and `warped_labels.nii.gz` with `--moving-labels`
+`peer.json`             settings, seconds, memory; written last
+"""
 
 from __future__ import annotations
 
@@ -17,6 +28,10 @@ def arguments(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--fixed", type=Path, required=True)
     parser.add_argument("--moving", type=Path, required=True)
     parser.add_argument("--moving-labels", type=Path)
+    parser.add_argument("--fixed-mask", type=Path)
+    parser.add_argument("--moving-mask", type=Path)
+    parser.add_argument("--multimodal", action="store_true", help="the contrasts differ")
+    parser.add_argument("--start", choices=["centres", "header"], default="centres")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2)
     return parser
@@ -63,6 +78,10 @@ def peak_mib() -> float:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def finished() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def write_report(out: Path, report: dict[str, object]) -> None:

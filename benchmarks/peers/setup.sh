@@ -1,35 +1,70 @@
 #!/usr/bin/env bash
-# Creates .venv-peers in the repository root: the programs the accuracy benchmark compares with.
-# They live apart so that nothing of theirs can be imported by the engine or by its tests.
-# Idempotent: a second call returns at once when the packages are already there.
+# Creates the peers' environments in the repository root, each on its own so that nothing of theirs
+# can be imported by the engine, by its tests or by one another:
 #
-#   PYTHON=python3.12 benchmarks/peers/setup.sh     # another interpreter
+#   .venv-peers            antspyx, picsl-greedy
+#   .venv-peers-elastix    itk-elastix
+#   .venv-peers-fireants   fireants (its licence restricts use: it is only run, as another program)
+#
+# Idempotent: an environment that already holds its pinned packages is left alone.
+#
+#   benchmarks/peers/setup.sh                          # all three
+#   benchmarks/peers/setup.sh elastix                  # one: peers, elastix or fireants
+#   PYTHON=python3.12 benchmarks/peers/setup.sh        # another interpreter
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
-venv="$root/.venv-peers"
-packages=(picsl-greedy==1.4.0.3 antspyx==0.6.3 SimpleITK numpy)
+peers=(picsl-greedy==1.4.0.3 antspyx==0.6.3 SimpleITK numpy)
+elastix=(itk-elastix==0.25.4 SimpleITK numpy)
+fireants=(fireants==1.5.0 torch==2.13.0 SimpleITK numpy)
 
-ready() {
-  "$venv/bin/python" - "${packages[@]}" <<'PY' >/dev/null 2>&1
+ready() { # venv, requirements
+  [ -x "$1/bin/python" ] && "$1/bin/python" - "${@:2}" <<'PY' >/dev/null 2>&1
 import sys
 from importlib.metadata import version
 
 for requirement in sys.argv[1:]:
     name, _, wanted = requirement.partition("==")
-    if wanted and version(name) != wanted:
+    if wanted and version(name).partition("+")[0] != wanted:
         raise SystemExit(1)
     version(name)
 PY
 }
 
-if ready; then
-  echo "$venv is ready"
-  exit 0
-fi
+install() { # venv, requirements
+  "$1/bin/python" -m pip install --quiet --upgrade "${@:2}"
+}
 
-[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-printf '*\n' >"$venv/.gitignore"
-"$venv/bin/python" -m pip install --quiet --upgrade "${packages[@]}"
-ready || { echo "the packages could not be installed into $venv" >&2; exit 1; }
-"$venv/bin/python" -m pip list 2>/dev/null | grep -iE '^(picsl-greedy|antspyx|simpleitk|numpy) '
+prepare() { # venv, requirements
+  local venv=$1
+  if ready "$@"; then
+    echo "$venv is ready"
+    return
+  fi
+  [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+  printf '*\n' >"$venv/.gitignore"
+  if [ "$venv" = "$root/.venv-peers-fireants" ]; then
+    # torch first and pinned, then fireants without the rest of what it declares (notebooks, plots)
+    install "$venv" torch==2.13.0 SimpleITK numpy scipy tqdm matplotlib nibabel pandas \
+      scikit-image hydra-core
+    install "$venv" --no-deps fireants==1.5.0
+  else
+    install "$@"
+  fi
+  ready "$@" || { echo "the packages could not be installed into $venv" >&2; exit 1; }
+  echo "$venv is ready"
+}
+
+for name in "${@:-all}"; do
+  case $name in
+    peers) prepare "$root/.venv-peers" "${peers[@]}" ;;
+    elastix) prepare "$root/.venv-peers-elastix" "${elastix[@]}" ;;
+    fireants) prepare "$root/.venv-peers-fireants" "${fireants[@]}" ;;
+    all)
+      prepare "$root/.venv-peers" "${peers[@]}"
+      prepare "$root/.venv-peers-elastix" "${elastix[@]}"
+      prepare "$root/.venv-peers-fireants" "${fireants[@]}"
+      ;;
+    *) echo "unknown environment: $name" >&2; exit 2 ;;
+  esac
+done

@@ -21,7 +21,9 @@ _WHERE = {
     "StoppedError": "errors",
     "Grid": "geometry",
     "Image": "geometry",
+    "Landmarks": "geometry",
     "Control": "pipeline",
+    "Extras": "pipeline",
     "Outcome": "pipeline",
     "PreviewRequest": "pipeline",
     "Recipe": "recipe",
@@ -29,13 +31,14 @@ _WHERE = {
     "load_image": "io",
     "save_image": "io",
     "load_transform": "io",
+    "compose": "workflows.chain",
     "Execution": "workflows.registration",
     "register": "workflows.registration",
     "run": "workflows.registration",
     "Mapping": "workflows.result",
     "Result": "workflows.result",
     "load_run": "workflows.rundir",
-    "replay": "workflows.rundir",
+    "replay": "workflows.replay",
 }
 
 __all__ = [
@@ -43,10 +46,12 @@ __all__ = [
     "Control",
     "DivergedError",
     "Execution",
+    "Extras",
     "FireantsError",
     "Grid",
     "Image",
     "InputError",
+    "Landmarks",
     "Mapping",
     "OutOfMemoryError",
     "Outcome",
@@ -56,6 +61,7 @@ __all__ = [
     "Result",
     "StoppedError",
     "__version__",
+    "compose",
     "load_image",
     "load_run",
     "load_transform",
@@ -76,13 +82,15 @@ if TYPE_CHECKING:
         RecipeError,
         StoppedError,
     )
-    from fireants_engine.geometry import Grid, Image
+    from fireants_engine.geometry import Grid, Image, Landmarks
     from fireants_engine.io import load_image, load_transform, save_image
-    from fireants_engine.pipeline import Control, Outcome, PreviewRequest
+    from fireants_engine.pipeline import Control, Extras, Outcome, PreviewRequest
     from fireants_engine.recipe import Recipe, preset_names
+    from fireants_engine.workflows.chain import compose
     from fireants_engine.workflows.registration import Execution, register, run
     from fireants_engine.workflows.result import Mapping, Result
-    from fireants_engine.workflows.rundir import load_run, replay
+    from fireants_engine.workflows.replay import replay
+    from fireants_engine.workflows.rundir import load_run
 
 
 def __getattr__(name: str) -> Any:

@@ -60,31 +60,68 @@ def _run_parser(commands: argparse._SubParsersAction) -> None:
         ("--fixed-mask", "M", "only non-zero voxels of FIXED count"),
         ("--moving-mask", "M", "only non-zero voxels of MOVING count"),
         ("--moving-labels", "SEG", "label map of MOVING, carried along"),
-        ("--fixed-labels", "SEG", "label map of FIXED: reports Dice with --moving-labels"),
-        ("--landmarks", "CSV", "columns x,y,z (fixed) and mx,my,mz (moving), LPS mm"),
-        ("--init", "TRANSFORM", "linear transform or run directory to start from"),
+        ("--fixed-labels", "SEG", "label map of FIXED: Dice is reported, and may be a term"),
+        ("--landmarks", "CSV", "x,y,z (fixed) and mx,my,mz (moving), LPS mm; weight if you like"),
+        ("--init", "TRANSFORM", "transform file or run directory to start from"),
     ):
         run.add_argument(name, type=Path, metavar=meta, help=text)
+    run.add_argument(
+        "--input", nargs=3, action="append", default=[], dest="inputs",
+        metavar=("NAME", "FIXED", "MOVING"),
+        help="further images for terms with `input: NAME` in the recipe (repeatable)",
+    )  # fmt: skip
     run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
 
 
+CHAIN = """
+Each OUT is a run directory or a transform file of ITK or ANTs (.mat, .txt, .tfm, .h5, or a
+displacement field); points go through them first to last, and images are interpolated once.
+OUT:inverse uses one of them the other way, --inverse the whole chain. Options come before or
+after the paths, not between them.
+"""
+
+
 def _use_parsers(commands: argparse._SubParsersAction) -> None:
-    apply = commands.add_parser("apply", help="carry another image or label map through a run")
-    apply.add_argument("run", type=Path, metavar="OUT", help="run directory")
-    apply.add_argument("image", type=Path, metavar="IMAGE", help="in the moving image's space")
-    apply.add_argument(
-        "--inverse", action="store_true", help="IMAGE is in the fixed image's space instead"
+    apply = commands.add_parser(
+        "apply",
+        help="carry another image, label map or series through runs and transforms",
+        description="Bring IMAGE to the fixed image of the first OUT. A 4D file is carried volume "
+        "by volume; .zarr (OME-Zarr) chunk by chunk.",
+        epilog=CHAIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    apply.add_argument("--labels", action="store_true", help="IMAGE holds labels: stays integer")
+    apply.add_argument("runs", nargs="+", metavar="OUT", help="run directory or transform file")
+    apply.add_argument("image", type=Path, metavar="IMAGE", help="in the last moving image's space")
+    apply.add_argument(
+        "--inverse", action="store_true", help="IMAGE is in the first fixed image's space instead"
+    )
+    apply.add_argument(
+        "--interpolation", default="linear", metavar="NAME",
+        help="linear, nearest, bspline, sinc or label (linear)",
+    )  # fmt: skip
+    apply.add_argument("--labels", action="store_true", help="short for --interpolation label")
     apply.add_argument(
         "--reference", type=Path, metavar="GRID",
         help="image whose grid the result gets (fixed image; with --inverse: moving image)",
     )  # fmt: skip
     apply.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
-    points = commands.add_parser("points", help="carry points through a run")
-    points.add_argument("run", type=Path, metavar="OUT", help="run directory")
-    points.add_argument("points", type=Path, metavar="FILE", help="CSV: x,y,z (2D: x,y), LPS mm")
+    points = commands.add_parser(
+        "points",
+        help="carry points or a surface through runs and transforms",
+        description="Carry points fixed -> moving through every OUT.",
+        epilog=CHAIN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    points.add_argument("runs", nargs="+", metavar="OUT", help="run directory or transform file")
+    points.add_argument(
+        "points", type=Path, metavar="FILE",
+        help="CSV: x,y,z (2D: x,y), LPS mm; or a surface: .vtk, .ply, .stl, .obj, .off, .gii",
+    )  # fmt: skip
     points.add_argument("--inverse", action="store_true", help="moving -> fixed instead")
+    points.add_argument(
+        "--space", choices=("LPS", "RAS"),
+        help="frame of a surface's vertices (as the file says; RAS for .gii, else LPS)",
+    )  # fmt: skip
     points.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
 
 

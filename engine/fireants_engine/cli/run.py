@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from fireants_engine.cli.progress import Progress, stop_on_interrupt
@@ -15,13 +14,12 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Image, check_pair
 from fireants_engine.io.images import load_image
-from fireants_engine.io.points import load_points
+from fireants_engine.io.points import load_landmarks
 from fireants_engine.io.transforms import load_transform
-from fireants_engine.pipeline import Control, Outcome
+from fireants_engine.pipeline import Control, Extras, Outcome
 from fireants_engine.recipe import Recipe
-from fireants_engine.transforms import Transform, linear_part
+from fireants_engine.transforms import Transform
 from fireants_engine.workflows.registration import Execution, register
-from fireants_engine.workflows.report import Extras
 from fireants_engine.workflows.rundir import check_output_folder, read_report, save_run
 
 DEFAULT_PRESET = "brain-mri"
@@ -65,17 +63,6 @@ def load_recipe(args: argparse.Namespace) -> Recipe:
     return recipe.with_values(values) if values else recipe
 
 
-def _landmarks(path: Path | None, dim: int) -> tuple[np.ndarray, np.ndarray] | None:
-    if path is None:
-        return None
-    names = ("x", "y", "z")[:dim]
-    fixed = load_points(path, dim, names).points_mm
-    moving = load_points(path, dim, [f"m{name}" for name in names]).points_mm
-    if len(fixed) == 0:
-        raise InputError(f"{path}: holds no landmarks; give at least one row.")
-    return fixed, moving
-
-
 def _initial(path: Path | None, fixed: Image) -> Transform | None:
     if path is None:
         return None
@@ -85,12 +72,17 @@ def _initial(path: Path | None, fixed: Image) -> Transform | None:
             f"{path}: the initial transform is {initial.dim}D but {fixed.name} is {fixed.dim}D; "
             "give a transform of the same dimension."
         )
-    if linear_part(initial) is None:
-        raise InputError(
-            f"{path}: contains a warp, but a run can only start from a linear transform; "
-            "give the affine alone (0GenericAffine.mat)."
-        )
     return initial
+
+
+def _images(given: list[list[str]]) -> dict[str, tuple[Image, Image]]:
+    """--input NAME FIXED MOVING, as often as it is given."""
+    images: dict[str, tuple[Image, Image]] = {}
+    for name, fixed, moving in given:
+        if name in images:
+            raise InputError(f"--input {name}: is given twice; use another name.")
+        images[name] = (load_image(fixed), load_image(moving))
+    return images
 
 
 def load_inputs(args: argparse.Namespace) -> Inputs:
@@ -113,10 +105,11 @@ def load_inputs(args: argparse.Namespace) -> Inputs:
     extras = Extras(
         optional["moving_labels"],
         optional["fixed_labels"],
-        _landmarks(args.landmarks, fixed.dim),
+        None if args.landmarks is None else load_landmarks(args.landmarks, fixed.dim),
+        _images(args.inputs),
         files,
     )
-    extras.check(fixed.dim, fixed)
+    extras.check(fixed, moving)
     return Inputs(fixed, moving, _initial(args.init, fixed), extras)
 
 
@@ -138,16 +131,10 @@ def run(args: argparse.Namespace) -> int:
             execution=Execution(args.device, args.kernels),
             initial=inputs.initial,
             control=control,
+            extras=inputs.extras,
             on_event=progress,
         )
-    save_run(
-        result,
-        args.output,
-        moving_labels=inputs.extras.moving_labels,
-        fixed_labels=inputs.extras.fixed_labels,
-        landmarks=inputs.extras.landmarks,
-        files=dict(inputs.extras.files),
-    )
+    save_run(result, args.output)
     if not args.quiet:
         print(summary(read_report(args.output), args.output))
     return 130 if result.outcome is Outcome.STOPPED else 0

@@ -1,17 +1,29 @@
-"""What a stage optimises."""
+"""What a stage optimises, and the pair of images it looks at."""
 
-from fireants_engine.deformations.base import Deformation, Folds, Pair, Views
-from fireants_engine.deformations.compositive import Compositive
+from fireants_engine.deformations.base import Deformation, Folds
+from fireants_engine.deformations.compositive import Compositive, FreeForm
 from fireants_engine.deformations.linear import AffineMap, Rigid, Similarity, Translation
+from fireants_engine.deformations.motion import Motion, Pulled, Views
+from fireants_engine.deformations.pair import IMAGE, FeatureExtractor, Pair, Source
+from fireants_engine.deformations.symmetric import Symmetric
+from fireants_engine.deformations.velocity import StationaryVelocity
 
 __all__ = [
+    "IMAGE",
     "AffineMap",
     "Compositive",
     "Deformation",
+    "FeatureExtractor",
     "Folds",
+    "FreeForm",
+    "Motion",
     "Pair",
+    "Pulled",
     "Rigid",
     "Similarity",
+    "Source",
+    "StationaryVelocity",
+    "Symmetric",
     "Translation",
     "Views",
 ]

@@ -10,22 +10,26 @@ import torch
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations.base import Deformation, Pair, Views, pulled
-from fireants_engine.errors import InputError
-from fireants_engine.transforms import Affine, Transform, linear_part
+from fireants_engine.deformations.base import Deformation
+from fireants_engine.deformations.motion import LinearlyPulled, Motion
+from fireants_engine.deformations.pair import Pair
+from fireants_engine.transforms import Affine, Chain, Displacement, Transform, split
+from fireants_engine.transforms.invert import resize_displacement
 
 
 @dataclass(frozen=True)
 class LinearState:
     """params: (n,) in mm (rotations and strains times `radius_mm`); base: where it started.
 
-    The map is `D(params) o base` with D about `centre_mm`, a point of the moving image.
+    The map is `D(params) o base` with D about `centre_mm`, a point of the moving image. warp:
+    what a deformable start does before `base`, (1, d, *spatial) voxels of the level's fixed grid.
     """
 
     params: Tensor
     base: Affine
     centre_mm: np.ndarray
     radius_mm: float
+    warp: Tensor | None = None
 
 
 def _skew(w: Tensor) -> Tensor:
@@ -37,8 +41,16 @@ def _skew(w: Tensor) -> Tensor:
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3)
 
 
+@dataclass(frozen=True)
 class Linear(Deformation):
-    """Common to all of them: a linear map D(params) about the image's physical centre."""
+    """Common to all of them: a linear map D(params) about the image's physical centre.
+
+    translation_scale, linear_scale: factors of the step of the translation, and of all the other
+    parameters (rotation, scale, shear).
+    """
+
+    translation_scale: float = 1.0
+    linear_scale: float = 1.0
 
     @abstractmethod
     def extra(self, dim: int) -> int:
@@ -49,14 +61,13 @@ class Linear(Deformation):
         """(dim, dim) matrix of the parameters beside the translation (radians or strains)."""
 
     def init(self, pair: Pair, initial: Transform, ctx: ExecutionContext) -> LinearState:
-        base = linear_part(initial)
-        if base is None:
-            raise InputError("A linear stage cannot follow a deformable one; reorder the stages.")
+        base, warp = split(initial, pair.fixed_grid)
         dim = pair.fixed_grid.dim
         centre = base(pair.fixed_grid.centre_mm[None])[0]
         radius = float(np.sqrt((pair.fixed_grid.extent_mm**2).sum() / 12))
         params = torch.zeros(dim + self.extra(dim), device=ctx.device, dtype=torch.float32)
-        return LinearState(params, base, centre, radius)
+        u = None if warp is None else warp.u.to(ctx.device, ctx.dtype)
+        return LinearState(params, base, centre, radius, u)
 
     def variable(self, state: LinearState) -> Tensor:
         return state.params
@@ -74,7 +85,7 @@ class Linear(Deformation):
         last[0, dim] = 1.0
         return torch.cat([torch.cat([linear, shift[:, None]], dim=1), last])
 
-    def views(self, pair: Pair, state: LinearState, ctx: ExecutionContext) -> Views:
+    def motion(self, pair: Pair, state: LinearState, ctx: ExecutionContext) -> Motion:
         # the few small products in float64: world origins may be far away
         wide = torch.float64 if ctx.device.type != "mps" else torch.float32
         delta = self._delta(state, state.params.to(wide))
@@ -87,10 +98,7 @@ class Linear(Deformation):
             device=ctx.device,
         )
         matrix = (left @ delta @ right)[:-1].to(ctx.dtype)
-        moving, mask = pulled(pair, matrix, None, ctx)
-        # beyond the moving image's field of view nothing is known, and a linear map reaches far
-        inside = ctx.kernels.warp(pair.field_of_view, matrix.detach(), pair.fixed_grid.shape)
-        return Views(pair.fixed, moving, inside if mask is None else inside * mask, mask)
+        return LinearlyPulled(matrix, state.warp)
 
     def precondition(
         self, pair: Pair, state: LinearState, grad: Tensor, ctx: ExecutionContext
@@ -102,14 +110,25 @@ class Linear(Deformation):
     ) -> LinearState:
         half_voxel_mm = 0.5 * float(np.mean(pair.fixed_grid.spacing_mm))
         limit = direction.abs().amax().clamp(min=1.0)
-        return replace(state, params=state.params + direction * (step * half_voxel_mm / limit))
+        scaled = direction * (step * half_voxel_mm / limit)
+        dim = pair.fixed_grid.dim
+        move = torch.cat([scaled[:dim] * self.translation_scale, scaled[dim:] * self.linear_scale])
+        return replace(state, params=state.params + move)
 
     def resample(self, buffer: Tensor, power: int, old: Pair, new: Pair) -> Tensor:
         return buffer
 
+    def carry(self, state: LinearState, old: Pair, new: Pair) -> LinearState:
+        if state.warp is None:
+            return state
+        return replace(state, warp=resize_displacement(state.warp, new.fixed_grid.shape))
+
     def transform(self, pair: Pair, state: LinearState) -> Transform:
         delta = self._delta(state, state.params.detach().cpu().double())
-        return Affine(delta.numpy() @ state.base.matrix, pair.fixed_grid.centre_mm)
+        affine = Affine(delta.numpy() @ state.base.matrix, pair.fixed_grid.centre_mm)
+        if state.warp is None:
+            return affine
+        return Chain([Displacement(state.warp, pair.fixed_grid), affine])
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from fireants_engine.geometry.grid import Frame, Grid, apply_linear, apply_matrix
 from fireants_engine.geometry.image import Image, check_pair, check_registrable
-from fireants_engine.geometry.points import as_points
+from fireants_engine.geometry.points import Landmarks, as_points
 
 __all__ = [
     "Frame",
     "Grid",
     "Image",
+    "Landmarks",
     "apply_linear",
     "apply_matrix",
     "as_points",

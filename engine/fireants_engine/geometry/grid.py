@@ -166,6 +166,32 @@ class Grid:
         origin = apply_matrix(self._index_to_mm, start)
         return Grid(tuple(size), self.spacing_mm, tuple(origin), self.direction)
 
+    def part(self, box: Sequence[slice]) -> Grid:
+        """The samples of `box`: one slice of array indices per axis, z, y, x order, no steps."""
+        first = np.array([item.start for item in box][::-1], dtype=np.float64)
+        size = [item.stop - item.start for item in box][::-1]
+        origin = apply_matrix(self._index_to_mm, first)
+        return Grid(tuple(size), self.spacing_mm, tuple(origin), self.direction)
+
+    def axis_aligned(self) -> Grid:
+        """The grid of the same samples whose axes run along +x, +y(, +z), in another array order.
+
+        Raises InputError when the axes of this grid are oblique.
+        """
+        order = np.argmax(np.abs(self.direction), axis=1)  # which of our axes runs along x, y, z
+        signs = self.direction[np.arange(self.dim), order]
+        if len(set(order)) < self.dim or not np.allclose(np.abs(signs), 1.0, atol=1e-5):
+            raise InputError(
+                "The grid is oblique to x, y, z, which this format cannot hold; choose a "
+                "reference image whose axes run along them."
+            )
+        first = np.zeros(self.dim)
+        for axis, sign in zip(order, signs, strict=True):
+            first[axis] = 0 if sign > 0 else self.size[axis] - 1
+        origin = apply_matrix(self._index_to_mm, first)
+        size = tuple(self.size[k] for k in order)
+        return Grid(size, tuple(self.spacing_mm[k] for k in order), tuple(origin), np.eye(self.dim))
+
     def points_mm(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Physical coordinates (n, d) of the samples in slices [start, stop) of array axis 0."""
         stop = self.shape[0] if stop is None else min(stop, self.shape[0])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fireants_engine.errors import InputError
+from fireants_engine.geometry.grid import Grid, apply_matrix
 
 
 def as_points(points: object, dim: int, name: str = "points") -> np.ndarray:
@@ -20,3 +23,52 @@ def as_points(points: object, dim: int, name: str = "points") -> np.ndarray:
     if not np.all(np.isfinite(array)):
         raise InputError(f"{name}: coordinates must be finite numbers.")
     return array
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Corresponding points: fixed_mm[i] and moving_mm[i] show the same place.
+
+    fixed_mm, moving_mm: (n, d) LPS mm; weights: (n,) >= 0, default 1 each.
+    Raises InputError for no points, unequal counts, or weights that are negative or all zero.
+    """
+
+    fixed_mm: np.ndarray
+    moving_mm: np.ndarray
+    weights: np.ndarray | None = None
+    name: str = "landmarks"
+
+    def __post_init__(self) -> None:
+        if len(self.fixed_mm) != len(self.moving_mm):
+            raise InputError(
+                f"{self.name}: {len(self.fixed_mm)} fixed and {len(self.moving_mm)} moving points; "
+                "every landmark needs both."
+            )
+        if len(self.fixed_mm) == 0:
+            raise InputError(f"{self.name}: holds no landmarks; give at least one.")
+        weights = np.ones(len(self.fixed_mm)) if self.weights is None else self.weights
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.shape != (len(self.fixed_mm),):
+            raise InputError(
+                f"{self.name}: {weights.size} weights for {len(self.fixed_mm)} points."
+            )
+        if not np.all(weights >= 0) or not weights.sum() > 0 or not np.all(np.isfinite(weights)):
+            raise InputError(f"{self.name}: weights must be >= 0 and not all zero.")
+        object.__setattr__(self, "weights", weights)
+
+    def check_inside(self, fixed: Grid, moving: Grid) -> None:
+        """Raise InputError unless every point lies in the field of view of its image."""
+        for role, points, grid in (
+            ("fixed", self.fixed_mm, fixed),
+            ("moving", self.moving_mm, moving),
+        ):
+            voxels = apply_matrix(grid.matrix("mm", "index"), points)
+            outside = np.any((voxels < -0.5) | (voxels > np.asarray(grid.size) - 0.5), axis=1)
+            if outside.any():
+                first = int(outside.nonzero()[0][0])
+                place = ", ".join(f"{x:.1f}" for x in points[first])
+                raise InputError(
+                    f"{self.name}: {int(outside.sum())} {role} point(s) lie outside the {role} "
+                    f"image, the first at ({place}) mm; coordinates are LPS mm (RAS has the first "
+                    "two negated)."
+                )

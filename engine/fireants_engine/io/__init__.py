@@ -2,15 +2,20 @@
 
 from fireants_engine.io.images import load_image, save_image
 from fireants_engine.io.points import PointTable, load_points, save_points
+from fireants_engine.io.series import Series, load_grid, load_series, save_series
 from fireants_engine.io.transforms import load_transform, save_affine, save_displacement
 
 __all__ = [
     "PointTable",
+    "Series",
+    "load_grid",
     "load_image",
     "load_points",
+    "load_series",
     "load_transform",
     "save_affine",
     "save_displacement",
     "save_image",
     "save_points",
+    "save_series",
 ]

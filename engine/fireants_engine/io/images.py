@@ -43,6 +43,11 @@ def load_image(path: str | Path, name: str | None = None) -> Image:
     path = Path(path)
     image = _without_single_axes(read(path), path)
     check_finite(path)
+    return as_image(image, path, name)
+
+
+def as_image(image: sitk.Image, path: Path, name: str | None = None) -> Image:
+    """What SimpleITK read from `path` as an Image; raises InputError naming the file."""
     grid = grid_of(image, path)
     kind = image.GetPixelIDTypeAsString()
     if "complex" in kind or "label" in kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,13 +45,12 @@ def must_exist(path: Path, what: str) -> None:
         raise InputError(f"{path}: no permission to read this {what}.")
 
 
-def read(path: Path) -> sitk.Image:
-    """The file as SimpleITK sees it; raises InputError naming the file and what is wrong."""
-    must_exist(path, "image")
-    check_complete(path)
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns what SimpleITK raises while it reads `path` into one sentence."""
     try:
         with quiet():
-            return sitk.ReadImage(str(path))
+            yield
     except RuntimeError as error:
         text = str(error)
         if "orthonormal" in text or "determinant" in text:
@@ -70,6 +69,42 @@ def read(path: Path) -> sitk.Image:
         ) from None
 
 
+def read(path: Path) -> sitk.Image:
+    """The file as SimpleITK sees it; raises InputError naming the file and what is wrong."""
+    must_exist(path, "image")
+    check_complete(path)
+    with _explained(path):
+        return sitk.ReadImage(str(path))
+
+
+def read_header(path: Path) -> sitk.ImageFileReader:
+    """A reader that knows the size and the space of the file, but holds no values yet."""
+    must_exist(path, "image")
+    check_complete(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with _explained(path):
+        reader.ReadImageInformation()
+    return reader
+
+
+def read_volume(reader: sitk.ImageFileReader, index: int) -> sitk.Image:
+    """Volume `index` along the fourth axis: nothing else is kept in memory."""
+    size = reader.GetSize()
+    reader.SetExtractIndex([0, 0, 0, index])
+    reader.SetExtractSize([*size[:3], 0])
+    with _explained(Path(reader.GetFileName())):
+        return reader.Execute()
+
+
+def read_box(reader: sitk.ImageFileReader, box: Sequence[slice]) -> sitk.Image:
+    """The samples of a box: one slice of array indices per axis, z, y, x order, no steps."""
+    reader.SetExtractIndex([item.start for item in box][::-1])
+    reader.SetExtractSize([item.stop - item.start for item in box][::-1])
+    with _explained(Path(reader.GetFileName())):
+        return reader.Execute()
+
+
 def _reason(text: str) -> str:
     """The last line of an ITK message without addresses and source paths."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -77,17 +112,21 @@ def _reason(text: str) -> str:
     return last.rstrip(".")[:120]
 
 
-def grid_of(image: sitk.Image, path: Path) -> Grid:
-    """The grid of a SimpleITK image; raises InputError naming the file."""
+def grid_of(image: sitk.Image | sitk.ImageFileReader, path: Path) -> Grid:
+    """The grid of a SimpleITK image, or by its header; raises InputError naming the file.
+
+    Axes beyond the third (time) are left out.
+    """
     dim = image.GetDimension()
+    kept = min(dim, 3)
     if any(n < 1 for n in image.GetSize()):
         raise InputError(f"{path}: the image is empty: its size is {image.GetSize()}.")
     try:
         return Grid(
-            image.GetSize(),
-            image.GetSpacing(),
-            image.GetOrigin(),
-            np.asarray(image.GetDirection()).reshape(dim, dim),
+            image.GetSize()[:kept],
+            image.GetSpacing()[:kept],
+            image.GetOrigin()[:kept],
+            np.asarray(image.GetDirection()).reshape(dim, dim)[:kept, :kept],
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fireants_engine.errors import InputError
-from fireants_engine.geometry import as_points
+from fireants_engine.geometry import Landmarks, as_points
 from fireants_engine.io.itk import must_exist, write_whole
 
 AXES = ("x", "y", "z")
@@ -68,6 +68,26 @@ def load_points(path: str | Path, dim: int = 3, columns: Sequence[str] | None = 
             ) from None
     points = as_points(np.array(values, dtype=np.float64), dim, str(path))
     return PointTable(points, names, header, tuple(tuple(row) for row in lines[1:]))
+
+
+def load_landmarks(path: str | Path, dim: int = 3) -> Landmarks:
+    """Corresponding points from a CSV: columns x,y,z (fixed), mx,my,mz (moving), LPS mm (2D: no z).
+
+    A column `weight` weighs them, otherwise all count alike. Raises InputError naming the file.
+    """
+    path = Path(path)
+    fixed = load_points(path, dim)
+    moving = load_points(path, dim, [f"m{name}" for name in AXES[:dim]])
+    weights = None
+    if "weight" in fixed.header:
+        column = fixed.header.index("weight")
+        try:
+            weights = np.array([float(row[column]) for row in fixed.rows])
+        except (ValueError, IndexError):
+            raise InputError(
+                f"{path}: the column weight holds something that is no number."
+            ) from None
+    return Landmarks(fixed.points_mm, moving.points_mm, weights, str(path))
 
 
 def save_points(points: PointTable | np.ndarray, path: str | Path) -> Path:

@@ -131,12 +131,15 @@ def smooth(field: Tensor, sigma_vox: Sequence[float]) -> Tensor:
         size = field.shape[axis]
         if sigma < 0.05 or size == 1:
             continue
-        matrix = gaussian_matrix(size, float(sigma), field)
-        if axis == field.ndim - 1:
-            out = out @ matrix.T
-        else:
-            out = (matrix @ out.flatten(axis + 1)).view(field.shape)
+        out = _along(out, axis, gaussian_matrix(size, float(sigma), field))
     return out
+
+
+def _along(field: Tensor, axis: int, matrix: Tensor) -> Tensor:
+    """`matrix` (n, n) times every line of `field` along `axis` (of n samples, not a channel)."""
+    if axis == field.ndim - 1:
+        return field @ matrix.T
+    return (matrix @ field.flatten(axis + 1)).view(field.shape)
 
 
 def box_sum(field: Tensor, radius: int) -> Tensor:
@@ -160,4 +163,35 @@ def box_count(shape: Sequence[int], radius: int, like: Tensor) -> Tensor:
         place = [1] * (len(shape) + 2)
         place[axis + 2] = -1
         count = count * n.to(like.dtype).view(place)
+    return count
+
+
+def _gaussian_weights(size: int, radius: int, like: Tensor) -> Tensor:
+    """(size, size) weights of the Gaussian windows along one axis; not normalised."""
+    i = torch.arange(size, device=like.device, dtype=like.dtype)
+    distance = i[:, None] - i
+    weights = torch.exp(-2.0 * (distance / max(radius, 1)) ** 2)
+    return weights * (distance.abs() <= radius)
+
+
+def gaussian_sum(field: Tensor, radius: int) -> Tensor:
+    """Sum over the (2 radius + 1)^d window with weights `exp(-2 |k / radius|^2)`, zeros outside.
+
+    A Gaussian of sigma = radius / 2 voxels cut at the radius, 1 in the middle; field:
+    (B, C, *spatial) -> the same. Symmetric, hence its own adjoint. Matrix products as in `smooth`.
+    """
+    for axis in range(2, field.ndim):
+        size = field.shape[axis]
+        if size > 1:
+            field = _along(field, axis, _gaussian_weights(size, radius, field))
+    return field
+
+
+def gaussian_count(shape: Sequence[int], radius: int, like: Tensor) -> Tensor:
+    """Sum of the weights in each window, (1, 1, *shape): what `gaussian_sum(ones)` would give."""
+    count = torch.ones([1] * (len(shape) + 2), device=like.device, dtype=like.dtype)
+    for axis, size in enumerate(shape):
+        place = [1] * (len(shape) + 2)
+        place[axis + 2] = -1
+        count = count * _gaussian_weights(size, radius, like).sum(dim=1).view(place)
     return count

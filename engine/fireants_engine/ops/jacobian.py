@@ -21,21 +21,35 @@ def _determinant(rows: list[Tensor]) -> Tensor:
     )
 
 
+def gradient(u: Tensor, axis: int) -> Tensor:
+    """du / d(array axis) by central differences, one-sided at the border; (1, d, *) -> (d, *)."""
+    if u.shape[axis + 2] > 1:
+        return torch.gradient(u[0], dim=axis + 1)[0]
+    return torch.zeros_like(u[0])
+
+
 def jacobian_determinant(u: Tensor) -> Tensor:
     """det(I + grad u) by central differences (one-sided at the border).
 
     u: (1, d, *spatial) voxels, channel order = array axes -> (1, 1, *spatial), dimensionless.
     """
-    dim = u.shape[1]
     rows = []
-    for axis in range(dim):
-        if u.shape[axis + 2] > 1:
-            row = torch.gradient(u[0], dim=axis + 1)[0]
-        else:
-            row = torch.zeros_like(u[0])
+    for axis in range(u.shape[1]):
+        row = gradient(u, axis)
         row[axis] += 1
         rows.append(row)
     return _determinant(rows)[None, None]
+
+
+def jacobian_transposed(u: Tensor, field: Tensor) -> Tensor:
+    """`J^T field` with `J = I + grad u`: `field_j + sum_i (du_i / dx_j) field_i`.
+
+    u, field: (1, d, *spatial). Thesis 3.4: the steepest descent of the Eulerian differential.
+    """
+    out = field.clone()
+    for axis in range(u.shape[1]):
+        out[0, axis].add_((gradient(u, axis) * field[0]).sum(dim=0))
+    return out
 
 
 def _one_sided(u: Tensor, axis: int) -> tuple[Tensor, Tensor]:

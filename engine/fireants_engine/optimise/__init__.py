@@ -3,6 +3,7 @@
 from fireants_engine.optimise.adam import Adam, Descent
 from fireants_engine.optimise.bound import bounded_step
 from fireants_engine.optimise.convergence import Stop
+from fireants_engine.optimise.levenberg_marquardt import LevenbergMarquardt
 from fireants_engine.optimise.sgd import SGD
 
-__all__ = ["SGD", "Adam", "Descent", "Stop", "bounded_step"]
+__all__ = ["SGD", "Adam", "Descent", "LevenbergMarquardt", "Stop", "bounded_step"]

@@ -25,8 +25,12 @@ class Descent(ABC):
         """Fresh state for a variable of this shape."""
 
     @abstractmethod
-    def direction(self, grad: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """The descent direction and the next state."""
+    def direction(self, grad: Tensor, state: Any, loss: Tensor | None = None) -> tuple[Tensor, Any]:
+        """The descent direction and the next state; loss: scalar, at the present variable."""
+
+    def accept(self, before: Tensor, proposal: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The variable to go on with: the proposal, or an earlier one where it was worse."""
+        return proposal, state
 
     @abstractmethod
     def transfer(self, state: Any, resample: Callable[[Tensor, int], Tensor]) -> Any:
@@ -66,7 +70,9 @@ class Adam(Descent):
         first = torch.zeros_like(variable) if self.beta1 > 0 else None
         return AdamState(first, torch.zeros_like(variable))
 
-    def direction(self, grad: Tensor, state: AdamState) -> tuple[Tensor, AdamState]:
+    def direction(
+        self, grad: Tensor, state: AdamState, loss: Tensor | None = None
+    ) -> tuple[Tensor, AdamState]:
         count = state.count + 1
         first = None if state.first is None else state.first.lerp_(grad, 1 - self.beta1)
         second = state.second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)

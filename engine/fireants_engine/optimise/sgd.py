@@ -35,7 +35,9 @@ class SGD(Descent):
     def init(self, variable: Tensor) -> SGDState:
         return SGDState(torch.zeros_like(variable))
 
-    def direction(self, grad: Tensor, state: SGDState) -> tuple[Tensor, SGDState]:
+    def direction(
+        self, grad: Tensor, state: SGDState, loss: Tensor | None = None
+    ) -> tuple[Tensor, SGDState]:
         velocity = state.velocity.lerp_(grad, 1 - self.momentum)
         scale = state.scale
         if scale is None:

@@ -15,6 +15,7 @@ from fireants_engine.pipeline.events import (
     Warning,
 )
 from fireants_engine.pipeline.initialise import Centre, InitialAlignment, Moments
+from fireants_engine.pipeline.inputs import Extras
 from fireants_engine.pipeline.pyramid import Level, Pyramid
 from fireants_engine.pipeline.run import Plan, RunOutput, run_plan
 from fireants_engine.pipeline.stage import Stage, StageResult
@@ -23,6 +24,7 @@ __all__ = [
     "Centre",
     "Control",
     "Event",
+    "Extras",
     "InitialAlignment",
     "Iteration",
     "Level",

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import Pair, Views
-from fireants_engine.deformations.base import pulled
+from fireants_engine.deformations import Pair, Pulled
 from fireants_engine.geometry import Grid, apply_matrix
 from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.similarity import MutualInformation
@@ -125,10 +124,10 @@ def _rotations(fixed_cov: np.ndarray, moving_cov: np.ndarray) -> Iterator[tuple[
 
 def _score(pair: Pair, affine: Affine, score: str, ctx: ExecutionContext) -> float:
     matrix = torch.as_tensor(pair.voxel_matrix(affine), device=ctx.device, dtype=ctx.dtype)
-    moving, weight = pulled(pair, matrix, None, ctx)
+    views = Pulled(matrix).views(pair, ctx)
     if score == "mi":
-        loss = MutualInformation().bind(pair, ctx)
-        return -float(loss(Views(pair.fixed, moving, weight)))
+        return -float(MutualInformation().bind(pair, ctx)(views))
+    moving, weight = views.moving, views.weight
     weight = torch.ones_like(moving[:, :1]) if weight is None else weight
     total = weight.sum().clamp(min=1e-6)
     f = pair.fixed - (pair.fixed * weight).sum((0, *range(2, moving.ndim)), True) / total

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import Pair
-from fireants_engine.geometry import Grid, Image, check_pair
+from fireants_engine.deformations import IMAGE, Pair, Source
+from fireants_engine.geometry import Grid, Image, Landmarks, check_pair
+from fireants_engine.ops.resample import as_label_values
+from fireants_engine.pipeline.inputs import LABELS, Extras, onto
 from fireants_engine.pipeline.pyramid import level_grid, shrink_image, shrink_mask
 
 _SAMPLES = 1_000_000
@@ -115,9 +119,16 @@ def fill_outside(values: Tensor, weight: Tensor) -> Tensor:
     return torch.where(known, values, far)
 
 
+def _mask(image: Image, ctx: ExecutionContext) -> Tensor | None:
+    return None if image.mask is None else image.mask[None, None].to(ctx.device, ctx.dtype)
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """Both images at full resolution on the device; `level` makes the pairs of a pyramid."""
+    """Both images at full resolution on the device; `level` makes the pairs of a pyramid.
+
+    others: further named inputs that terms look at, on the same two grids.
+    """
 
     fixed: Tensor
     moving: Tensor
@@ -125,19 +136,47 @@ class Prepared:
     moving_grid: Grid
     fixed_mask: Tensor | None
     moving_mask: Tensor | None
+    others: Mapping[str, Prepared] = field(default_factory=dict)
+    landmarks: Landmarks | None = None
 
     @classmethod
-    def create(cls, fixed: Image, moving: Image, ctx: ExecutionContext) -> Prepared:
-        """Raises InputError when the two images cannot be registered."""
+    def create(
+        cls,
+        fixed: Image,
+        moving: Image,
+        ctx: ExecutionContext,
+        extras: Extras | None = None,
+        names: Collection[str] = (),
+    ) -> Prepared:
+        """The pair, and of `extras` the inputs called `names`.
+
+        Raises InputError when the two images cannot be registered or an input does not fit.
+        """
         check_pair(fixed, moving)
+        extras = extras or Extras()
+        base = cls._images(fixed, moving, ctx)
+        others = {}
+        for name in names:
+            if name == LABELS:
+                both = extras.labels_on(fixed.grid, moving.grid)
+                values = [as_label_values(item)[None, None].to(ctx.device) for item in both]
+                others[name] = replace(base, fixed=values[0], moving=values[1])
+            elif name in extras.images:
+                given = extras.images[name]
+                onto_grids = onto(given[0], fixed.grid), onto(given[1], moving.grid)
+                own = cls._images(*onto_grids, ctx)
+                others[name] = replace(
+                    own,
+                    fixed_mask=base.fixed_mask if own.fixed_mask is None else own.fixed_mask,
+                    moving_mask=base.moving_mask if own.moving_mask is None else own.moving_mask,
+                )
+        return replace(base, others=others, landmarks=extras.landmarks)
 
-        def mask(image: Image) -> Tensor | None:
-            return None if image.mask is None else image.mask[None, None].to(ctx.device, ctx.dtype)
-
+    @classmethod
+    def _images(cls, fixed: Image, moving: Image, ctx: ExecutionContext) -> Prepared:
         ranges = [intensity_ranges(image, ctx) for image in (fixed, moving)]
         spans = common_spans(*ranges)
-
-        masks = [mask(image) for image in (fixed, moving)]
+        masks = [_mask(image, ctx) for image in (fixed, moving)]
 
         def prepared(image: Image, k: int) -> Tensor:
             values, chosen = normalise(image, ctx, ranges[k], spans[k]), masks[k]
@@ -149,19 +188,40 @@ class Prepared:
         """The fixed grid of a level."""
         return level_grid(self.fixed_grid, shrink, min_size)
 
-    def level(self, shrink: float, min_size: int) -> Pair:
+    def level(self, shrink: float, min_size: int, sources: Collection[Source] = ()) -> Pair:
         """Both images with voxels of about `shrink` times the fixed image's finest spacing.
 
-        The moving image's own voxels are kept where they are coarser than that.
+        The moving image's own voxels are kept where they are coarser than that. sources: what
+        the terms look at, beside the images themselves.
         """
         fixed_grid = self.level_grid(shrink, min_size)
         finest = max(min(self.fixed_grid.spacing_mm), min(self.moving_grid.spacing_mm))
         moving_grid = level_grid(self.moving_grid, shrink, min_size, finest)
-        return Pair(
-            fixed=shrink_image(self.fixed, fixed_grid),
-            moving=shrink_image(self.moving, moving_grid),
+        own = Source()
+        return replace(
+            self._seen(own, fixed_grid, moving_grid),
+            others={s: self._seen(s, fixed_grid, moving_grid) for s in {*sources} - {own}},
+            landmarks=self.landmarks,
+        )
+
+    def _seen(self, source: Source, fixed_grid: Grid, moving_grid: Grid) -> Pair:
+        """What `source` shows of this level."""
+        own = self if source.name == IMAGE else self.others[source.name]
+
+        extract = source.features and source.features.resolved(own.fixed, own.moving)
+
+        def features(data: Tensor, grid: Grid, target: Grid) -> Tensor:
+            shrink = partial(shrink_image, target=target)
+            return shrink(data) if extract is None else extract(data, grid, shrink)
+
+        pair = Pair(
+            fixed=features(own.fixed, own.fixed_grid, fixed_grid),
+            moving=features(own.moving, own.moving_grid, moving_grid),
             fixed_grid=fixed_grid,
             moving_grid=moving_grid,
-            fixed_mask=shrink_mask(self.fixed_mask, fixed_grid),
-            moving_mask=shrink_mask(self.moving_mask, moving_grid),
+            fixed_mask=shrink_mask(own.fixed_mask, fixed_grid),
+            moving_mask=shrink_mask(own.moving_mask, moving_grid),
+        )
+        return (
+            pair if source.channels is None and source.masks == "both" else pair.looked_at(source)
         )

@@ -15,6 +15,7 @@ from fireants_engine.geometry import Image
 from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.control import Control
 from fireants_engine.pipeline.initialise import Centre, InitialAlignment, Moments, initialise
+from fireants_engine.pipeline.inputs import Extras
 from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.pipeline.preview import Previewer
 from fireants_engine.pipeline.stage import Clock, Stage, StageResult
@@ -30,6 +31,10 @@ class Plan:
 
     stages: tuple[Stage, ...]
     start: Moments | Centre | Transform | None = None
+
+    def needs(self) -> list[tuple[str, str]]:
+        """(stage, name of an input that one of its terms needs)."""
+        return [(stage.name, term.needs) for stage in self.stages for term in stage.terms]
 
     def describe(self, prepared: Prepared) -> dict[str, Any]:
         """Resolved stages and level grids, as plain values."""
@@ -71,7 +76,12 @@ class _Progress:
 
 
 def run_plan(
-    plan: Plan, fixed: Image, moving: Image, ctx: ExecutionContext, control: Control | None = None
+    plan: Plan,
+    fixed: Image,
+    moving: Image,
+    ctx: ExecutionContext,
+    control: Control | None = None,
+    extras: Extras | None = None,
 ) -> Generator[ev.Event, None, RunOutput]:
     """Yield the events of a run, last RunFinished (result: RunOutput), and return its output.
 
@@ -80,7 +90,7 @@ def run_plan(
     """
     failed: str | None = None
     try:
-        return (yield from _run(plan, fixed, moving, ctx, control or Control()))
+        return (yield from _run(plan, fixed, moving, ctx, control or Control(), extras or Extras()))
     except (torch.OutOfMemoryError, MemoryError) as error:
         failed = str(error)
     except RuntimeError as error:
@@ -98,9 +108,17 @@ def run_plan(
 
 
 def _run(
-    plan: Plan, fixed: Image, moving: Image, ctx: ExecutionContext, control: Control
+    plan: Plan,
+    fixed: Image,
+    moving: Image,
+    ctx: ExecutionContext,
+    control: Control,
+    extras: Extras,
 ) -> Generator[ev.Event, None, RunOutput]:
-    prepared = Prepared.create(fixed, moving, ctx)
+    needs = plan.needs()
+    extras.check(fixed, moving)
+    extras.check_needs(needs, fixed, moving)
+    prepared = Prepared.create(fixed, moving, ctx, extras, {name for _, name in needs})
     clock = Clock(sum(sum(stage.work(prepared)) for stage in plan.stages))
     previewer = Previewer(moving, fixed.grid)
     yield ev.RunStarted(

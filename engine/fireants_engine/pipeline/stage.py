@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import Deformation, Pair
+from fireants_engine.deformations import Deformation, Pair, Source, Views
 from fireants_engine.errors import DivergedError
 from fireants_engine.optimise import Adam, Descent, Stop
 from fireants_engine.pipeline import events as ev
@@ -91,7 +91,9 @@ class Stage:
             if control.stopped:
                 outcome = ev.Outcome.STOPPED
                 break
-            pair = prepared.level(level.shrink, self.pyramid.min_size)
+            terms = [term for term in (t.at(number) for t in self.terms) if term.weight]
+            sources = {term.source for term in terms}
+            pair = prepared.level(level.shrink, self.pyramid.min_size, sources)
             if old is None:
                 state = self.deformation.init(pair, initial, ctx)
                 memory = self.descent.init(self.deformation.variable(state))
@@ -105,7 +107,7 @@ class Stage:
                 max_steps=level.max_steps,
                 **clock.stamp(),
             )
-            run = _LevelRun(self, pair, ctx, control, previewer, clock, number)
+            run = _LevelRun(self, terms, pair, ctx, control, previewer, clock, number)
             try:
                 state, memory, outcome, end = yield from run.steps(
                     state, memory, level.max_steps, work
@@ -136,9 +138,7 @@ class Stage:
         def resample(buffer: Tensor, power: int) -> Tensor:
             return self.deformation.resample(buffer, power, old, new)
 
-        variable = resample(self.deformation.variable(state), -1)
-        state = self.deformation.with_variable(state, variable)
-        return state, self.descent.transfer(memory, resample)
+        return self.deformation.carry(state, old, new), self.descent.transfer(memory, resample)
 
 
 @dataclass
@@ -146,6 +146,7 @@ class _LevelRun:
     """One level's steps, with the best state seen at a check kept aside."""
 
     stage: Stage
+    terms: list[Term]
     pair: Pair
     ctx: ExecutionContext
     control: Control
@@ -153,14 +154,17 @@ class _LevelRun:
     clock: Clock
     number: int
 
-    def _loss(self, losses: list[tuple[float, Loss]], state: Any) -> Tensor:
-        views = self.stage.deformation.views(self.pair, state, self.ctx)
+    def _loss(self, losses: list[tuple[Term, Loss]], state: Any) -> Tensor:
+        motion = self.stage.deformation.motion(self.pair, state, self.ctx)
+        seen: dict[Source, Views] = {}
         total = torch.zeros((), device=self.ctx.device, dtype=self.ctx.dtype)
-        for weight, loss in losses:
-            total = total + weight * loss(views)
+        for term, loss in losses:
+            if term.source not in seen:
+                seen[term.source] = motion.views(self.pair.of(term.source), self.ctx)
+            total = total + term.weight * loss(seen[term.source])
         return total
 
-    def _step(self, losses: list[tuple[float, Loss]], state: Any, memory: Any, step: float):
+    def _step(self, losses: list[tuple[Term, Loss]], state: Any, memory: Any, step: float):
         """One update: (loss before it, new state, new memory)."""
         model = self.stage.deformation
         leaf = model.variable(state).detach().requires_grad_(True)
@@ -168,20 +172,23 @@ class _LevelRun:
         (grad,) = torch.autograd.grad(total, leaf)
         with torch.no_grad():
             grad = model.precondition(self.pair, state, grad, self.ctx)
-            direction, memory = self.stage.descent.direction(grad, memory)
+            total = total.detach()
+            direction, memory = self.stage.descent.direction(grad, memory, total)
             del grad
             # An invalid step is not taken and shows as an invalid loss; nothing is read back.
-            total = total.detach()
             valid = torch.isfinite(total) & torch.isfinite(direction.sum())
             direction = torch.where(valid, direction, 0.0)
-            state = model.retract(self.pair, state, direction, step, self.ctx)
+            moved = model.retract(self.pair, state, direction, step, self.ctx)
+            before, after = model.variable(state), model.variable(moved)
+            variable, memory = self.stage.descent.accept(before, after, memory)
+            state = model.with_variable(moved, variable)
         return torch.where(valid, total, torch.nan), state, memory
 
     def steps(
         self, state: Any, memory: Any, max_steps: int, work: float
     ) -> Generator[ev.Event, None, tuple[Any, Any, ev.Outcome, ev.LevelFinished]]:
         stage, control = self.stage, self.control
-        losses = [(t.weight, t.bind(self.pair, self.ctx)) for t in stage.terms]
+        losses = [(t, t.bind(self.pair.of(t.source), self.ctx)) for t in self.terms]
         pending: list[Tensor] = []
         history: list[float] = []
         start, best, best_loss = state, state, float("inf")

@@ -2,57 +2,94 @@
 
 from __future__ import annotations
 
-from fireants_engine.deformations import (
-    AffineMap,
-    Compositive,
-    Deformation,
-    Rigid,
-    Similarity,
-    Translation,
-)
+from fireants_engine import deformations as shapes
+from fireants_engine import regularise, similarity
+from fireants_engine.deformations import Deformation, FeatureExtractor, Source
 from fireants_engine.errors import RecipeError
-from fireants_engine.optimise import SGD, Adam, Descent, Stop
+from fireants_engine.features import MIND, Distance, OneHot
+from fireants_engine.optimise import SGD, Adam, Descent, LevenbergMarquardt, Stop
 from fireants_engine.pipeline import Centre, Level, Moments, Plan, Pyramid, Stage
+from fireants_engine.pipeline.inputs import LABELS
+from fireants_engine.recipe import deformations as d
+from fireants_engine.recipe import descents as o
 from fireants_engine.recipe import models as m
-from fireants_engine.similarity import LNCC, NCC, SSD, MutualInformation, Term
+from fireants_engine.recipe import terms as t
+from fireants_engine.similarity import Term
 from fireants_engine.transforms import Transform
 
+_DEFORMATIONS: dict[type, type[Deformation]] = {
+    d.TranslationSpec: shapes.Translation,
+    d.RigidSpec: shapes.Rigid,
+    d.SimilaritySpec: shapes.Similarity,
+    d.AffineSpec: shapes.AffineMap,
+    d.GreedySpec: shapes.Compositive,
+    d.SymmetricSpec: shapes.Symmetric,
+    d.VelocitySpec: shapes.StationaryVelocity,
+    d.FreeFormSpec: shapes.FreeForm,
+}
+_TERMS: dict[type, type[Term]] = {
+    t.SSDSpec: similarity.SSD,
+    t.NCCSpec: similarity.NCC,
+    t.LNCCSpec: similarity.LNCC,
+    t.MISpec: similarity.MutualInformation,
+    t.DiceSpec: similarity.Dice,
+    t.ContourSpec: similarity.SSD,
+    t.LandmarksSpec: similarity.LandmarkDistance,
+    t.DiffusionSpec: regularise.Diffusion,
+    t.ElasticSpec: regularise.Elastic,
+    t.LaplacianSpec: regularise.Laplacian,
+    t.JacobianSpec: regularise.JacobianPenalty,
+    t.BendingSpec: regularise.Bending,
+    t.InverseConsistencySpec: regularise.InverseConsistency,
+}
+_DESCENTS: dict[type, type[Descent]] = {
+    o.AdamSpec: Adam,
+    o.SGDSpec: SGD,
+    o.LMSpec: LevenbergMarquardt,
+}
 
-def _deformation(spec: m.LinearSpec | m.GreedySpec) -> Deformation:
+
+def _deformation(spec: d.DeformationSpec) -> Deformation:
+    return _DEFORMATIONS[type(spec)](**spec.model_dump(exclude={"kind"}))
+
+
+def _features(spec: t.FeatureSpec) -> FeatureExtractor | None:
     match spec:
-        case m.TranslationSpec():
-            return Translation()
-        case m.RigidSpec():
-            return Rigid()
-        case m.SimilaritySpec():
-            return Similarity()
-        case m.AffineSpec():
-            return AffineMap()
-        case m.GreedySpec():
-            return Compositive(**spec.model_dump(exclude={"kind"}))
+        case t.IntensityFeatures():
+            return None
+        case t.MINDFeatures():
+            return MIND(radius_vox=spec.radius_vox, dilation_vox=spec.dilation_vox)
 
 
-def _term(spec: m.SSDSpec | m.NCCSpec | m.LNCCSpec | m.MISpec) -> Term:
+def _source(spec: t.TermSpec) -> Source:
     match spec:
-        case m.SSDSpec():
-            return SSD(weight=spec.weight)
-        case m.NCCSpec():
-            return NCC(weight=spec.weight, squared=spec.squared)
-        case m.LNCCSpec():
-            return LNCC(weight=spec.weight, radius_vox=spec.radius_vox, squared=spec.squared)
-        case m.MISpec():
-            return MutualInformation(weight=spec.weight, bins=spec.bins)
+        case t.DiceSpec():
+            return Source(LABELS, OneHot(spec.labels), masks=spec.masks)
+        case t.ContourSpec():
+            return Source(LABELS, Distance(spec.labels, spec.limit_mm), masks=spec.masks)
+        case t.SSDSpec() | t.NCCSpec() | t.LNCCSpec():
+            features = _features(spec.features)
+            return Source(spec.input, features, spec.channels or None, spec.masks)
+        case t.MISpec():
+            return Source(spec.input, None, spec.channels or None, spec.masks)
+    return Source()
 
 
-def _descent(spec: m.AdamSpec | m.RMSpropSpec | m.SGDSpec) -> Descent:
+_SOURCE_KEYS = {"kind", "input", "features", "channels", "masks", "labels", "limit_mm"}
+
+
+def _term(spec: t.TermSpec) -> Term:
+    values = spec.model_dump(exclude=_SOURCE_KEYS)
+    if isinstance(spec, t.LandmarksSpec):
+        values["robust_mm"] = spec.robust_mm or None
+    return _TERMS[type(spec)](**values, source=_source(spec))
+
+
+def _descent(spec: o.DescentSpec) -> Descent:
     values = spec.model_dump(exclude={"kind"})
-    match spec:
-        case m.AdamSpec():
-            return Adam(**values)
-        case m.RMSpropSpec():
-            return Adam(**values, beta1=0.0)
-        case m.SGDSpec():
-            return SGD(**values)
+    if isinstance(spec, o.RMSpropSpec):
+        return Adam(**values, beta1=0.0)
+    return _DESCENTS[type(spec)](**values)
 
 
 def _start(spec: m.IdentityStart | m.CentreStart | m.MomentsStart) -> Moments | Centre | None:

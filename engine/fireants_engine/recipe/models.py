@@ -12,23 +12,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fireants_engine.errors import RecipeError
+from fireants_engine.recipe.deformations import DeformationSpec, LinearSpec
+from fireants_engine.recipe.descents import AdamSpec, DescentSpec, LMSpec
 from fireants_engine.recipe.files import read_data, write_text
 from fireants_engine.recipe.paths import assign, explain
-
-
-class Spec(BaseModel):
-    """Base of all recipe parts: immutable, unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def _field(default: Any, text: str, *, title: str, unit: str = "", **limits: Any) -> Any:
-    return Field(
-        default=default, title=title, description=text, json_schema_extra={"unit": unit}, **limits
-    )
+from fireants_engine.recipe.spec import Spec, setting
+from fireants_engine.recipe.terms import (
+    InverseConsistencySpec,
+    RegulariserSpec,
+    TermSpec,
+)
 
 
 # ------------------------------------------------------------------ where to start
@@ -48,11 +44,11 @@ class MomentsStart(Spec):
     """Start from centres of mass (order 1) and principal axes (order 2)."""
 
     kind: Literal["moments"] = "moments"
-    order: Literal[1, 2] = _field(
+    order: Literal[1, 2] = setting(
         2, "1: match centres of mass. 2: also try all rotations that match principal axes.",
         title="Order",
     )  # fmt: skip
-    score: Literal["ncc", "mi"] = _field(
+    score: Literal["ncc", "mi"] = setting(
         "ncc", "How orientations are ranked: ncc for one contrast, mi for different contrasts.",
         title="Ranked by",
     )  # fmt: skip
@@ -61,165 +57,15 @@ class MomentsStart(Spec):
 Start = Annotated[IdentityStart | CentreStart | MomentsStart, Field(discriminator="kind")]
 
 
-# ------------------------------------------------------------------ deformations
-class TranslationSpec(Spec):
-    """Translation alone."""
-
-    kind: Literal["translation"] = "translation"
-
-
-class RigidSpec(Spec):
-    """Rotation and translation."""
-
-    kind: Literal["rigid"] = "rigid"
-
-
-class SimilaritySpec(Spec):
-    """Rotation, translation and one scale."""
-
-    kind: Literal["similarity"] = "similarity"
-
-
-class AffineSpec(Spec):
-    """Rotation, translation, scaling and shear."""
-
-    kind: Literal["affine"] = "affine"
-
-
-class GreedySpec(Spec):
-    """Greedy compositive diffeomorphism (thesis 3.4)."""
-
-    kind: Literal["greedy"] = "greedy"
-    sigma_grad_mm: float = _field(
-        1.0, "Smoothing of each update: larger moves larger regions together.",
-        title="Update smoothing", unit="mm", ge=0, le=100,
-    )  # fmt: skip
-    sigma_warp_mm: float = _field(
-        0.7, "Smoothing of the whole warp after each step: larger is stiffer and folds less.",
-        title="Warp smoothing", unit="mm", ge=0, le=100,
-    )  # fmt: skip
-    grad_floor_vox: float = _field(
-        1.0, "Update smoothing is at least this many voxels of the level.",
-        title="Update smoothing, at least", unit="voxels", ge=0, le=20,
-    )  # fmt: skip
-    warp_floor_vox: float = _field(
-        0.7, "Warp smoothing is at least this many voxels of the level.",
-        title="Warp smoothing, at least", unit="voxels", ge=0, le=20,
-    )  # fmt: skip
-
-
-LinearSpec = TranslationSpec | RigidSpec | SimilaritySpec | AffineSpec
-DeformationSpec = Annotated[LinearSpec | GreedySpec, Field(discriminator="kind")]
-
-
-# ------------------------------------------------------------------ terms
-def _weight() -> Any:
-    return _field(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
-
-
-class SSDSpec(Spec):
-    """Sum of squared differences: same modality, same intensities."""
-
-    kind: Literal["ssd"] = "ssd"
-    weight: float = _weight()
-
-
-class NCCSpec(Spec):
-    """Global correlation coefficient: one contrast, any gain and offset."""
-
-    kind: Literal["ncc"] = "ncc"
-    weight: float = _weight()
-    squared: bool = _field(
-        False, "Squared correlation also matches inverted contrast.", title="Squared"
-    )
-
-
-class LNCCSpec(Spec):
-    """Local normalised cross-correlation: same structures, uneven intensities."""
-
-    kind: Literal["lncc"] = "lncc"
-    weight: float = _weight()
-    radius_vox: int = _field(
-        2, "Half width of the window.", title="Window radius", unit="voxels", ge=1, le=20
-    )
-    squared: bool = _field(
-        True, "Squared correlation also matches inverted contrast.", title="Squared"
-    )
-
-
-class MISpec(Spec):
-    """Mattes mutual information: different contrasts or modalities."""
-
-    kind: Literal["mi"] = "mi"
-    weight: float = _weight()
-    bins: int = _field(32, "Histogram bins per image.", title="Bins", ge=8, le=256)
-
-
-TermSpec = Annotated[SSDSpec | NCCSpec | LNCCSpec | MISpec, Field(discriminator="kind")]
-
-
-# ------------------------------------------------------------------ optimisation
-def _step(default: float, text: str) -> Any:
-    return _field(default, text, title="Step", unit="half voxels", gt=0, le=1)
-
-
-def _decay() -> Any:
-    text = "The step falls linearly to this fraction over each level."
-    return _field(1.0, text, title="Step decay", ge=0.01, le=1)
-
-
-def _beta2() -> Any:
-    return _field(0.99, "Memory of the squared gradient.", title="beta 2", ge=0, lt=1)
-
-
-def _eps_rel() -> Any:
-    text = "Damping of weak gradients, relative to their root mean square."
-    return _field(1e-3, text, title="Damping", gt=0, le=10)
-
-
-class AdamSpec(Spec):
-    """Adam in the tangent space at the identity."""
-
-    kind: Literal["adam"] = "adam"
-    step: float = _step(0.5, "Largest move per iteration, as a fraction of half a voxel.")
-    decay: float = _decay()
-    beta1: float = _field(0.9, "Memory of the gradient.", title="beta 1", ge=0, lt=1)
-    beta2: float = _beta2()
-    eps_rel: float = _eps_rel()
-
-
-class RMSpropSpec(Spec):
-    """Adam without momentum: one buffer less."""
-
-    kind: Literal["rmsprop"] = "rmsprop"
-    step: float = _step(0.5, "Largest move per iteration, as a fraction of half a voxel.")
-    decay: float = _decay()
-    beta2: float = _beta2()
-    eps_rel: float = _eps_rel()
-
-
-class SGDSpec(Spec):
-    """Steepest descent with momentum; steps shrink with the gradient."""
-
-    kind: Literal["sgd"] = "sgd"
-    step: float = _step(
-        1.0, "Move of the steepest voxel at the start of a level, as a fraction of half a voxel."
-    )
-    decay: float = _decay()
-    momentum: float = _field(0.9, "Memory of the gradient.", title="Momentum", ge=0, lt=1)
-
-
-DescentSpec = Annotated[AdamSpec | RMSpropSpec | SGDSpec, Field(discriminator="kind")]
-
-
+# ------------------------------------------------------------------ levels
 class LevelSpec(Spec):
     """One level of a pyramid."""
 
-    shrink: float = _field(
+    shrink: float = setting(
         1.0, "Voxel size of this level, in finest voxels of the fixed image.",
         title="Shrink", unit="x", ge=1, le=64,
     )  # fmt: skip
-    max_steps: int = _field(
+    max_steps: int = setting(
         100, "Iterations at the most; a plateau ends the level earlier.",
         title="Steps at most", ge=1, le=100000,
     )  # fmt: skip
@@ -234,7 +80,7 @@ class PyramidSpec(Spec):
         description="Coarse to fine; at least one.",
         min_length=1,
     )
-    min_size: int = _field(
+    min_size: int = setting(
         16, "No axis is shrunk below this many samples.", title="Smallest size",
         unit="voxels", ge=2, le=256,
     )  # fmt: skip
@@ -243,11 +89,11 @@ class PyramidSpec(Spec):
 class StopSpec(Spec):
     """When a level has converged."""
 
-    tolerance: float = _field(
+    tolerance: float = setting(
         1e-3, "A level ends when a window of steps gains less than this share of the level's "
         "improvement; 0 never ends early.", title="Tolerance", ge=0, lt=1,
     )  # fmt: skip
-    window: int = _field(
+    window: int = setting(
         10, "Steps that are averaged.", title="Window", unit="steps", ge=2, le=1000
     )
 
@@ -255,13 +101,31 @@ class StopSpec(Spec):
 class StageSpec(Spec):
     """One stage: a deformation, what it should match, and how it is optimised."""
 
-    name: str = _field("stage", "Shown in progress and reports.", title="Name", min_length=1)
-    enabled: bool = _field(True, "Skip this stage when off.", title="Enabled")
+    name: str = setting("stage", "Shown in progress and reports.", title="Name", min_length=1)
+    enabled: bool = setting(True, "Skip this stage when off.", title="Enabled")
     deformation: DeformationSpec
     terms: tuple[TermSpec, ...] = Field(min_length=1, title="Terms", description="Summed.")
     descent: DescentSpec = AdamSpec()
     pyramid: PyramidSpec = PyramidSpec()
     stop: StopSpec = StopSpec()
+
+    @model_validator(mode="after")
+    def _fits(self) -> StageSpec:
+        linear = isinstance(self.deformation, LinearSpec)
+        if linear and isinstance(self.descent, LMSpec):
+            raise ValueError(
+                "levenberg_marquardt works voxel by voxel; choose adam for a "
+                f"{self.deformation.kind} stage"
+            )
+        for term in self.terms:
+            if linear and isinstance(term, RegulariserSpec):
+                raise ValueError(
+                    f"a {self.deformation.kind} stage has no warp for the {term.kind} term"
+                )
+            halves = self.deformation.kind == "symmetric"
+            if isinstance(term, InverseConsistencySpec) and not halves:
+                raise ValueError("inverse_consistency compares the halves of a symmetric stage")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -276,19 +140,12 @@ class StageSpec(Spec):
 class Recipe(Spec):
     """The science of a registration, independent of where it runs."""
 
-    format: Literal[1] = _field(1, "Version of this file format.", title="Format")
-    name: str = _field("custom", "A short name.", title="Name", min_length=1)
-    description: str = _field("", "One sentence: what it is for.", title="Description")
+    format: Literal[1] = setting(1, "Version of this file format.", title="Format")
+    name: str = setting("custom", "A short name.", title="Name", min_length=1)
+    description: str = setting("", "One sentence: what it is for.", title="Description")
     start: Start = MomentsStart()
     stages: tuple[StageSpec, ...] = Field(title="Stages", description="Run in this order.")
-    seed: int = _field(0, "Seed of everything random.", title="Seed", ge=0, le=2**64 - 1)
-
-    @model_validator(mode="after")
-    def _order(self) -> Recipe:
-        kinds = [s.deformation.kind for s in self.stages if s.enabled]
-        if "greedy" in kinds[:-1]:
-            raise ValueError("a greedy stage has to be the last enabled stage")
-        return self
+    seed: int = setting(0, "Seed of everything random.", title="Seed", ge=0, le=2**64 - 1)
 
     # ------------------------------------------------------------- files
     @classmethod

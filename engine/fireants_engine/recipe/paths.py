@@ -8,36 +8,15 @@ from pydantic import ValidationError
 
 from fireants_engine.errors import RecipeError
 
-KINDS = frozenset(
-    [
-        "identity",
-        "centre",
-        "moments",
-        "translation",
-        "rigid",
-        "similarity",
-        "affine",
-        "greedy",
-        "ssd",
-        "ncc",
-        "lncc",
-        "mi",
-        "adam",
-        "rmsprop",
-        "sgd",
-    ]
-)
-"""Values of `kind` anywhere in a recipe."""
-
 
 def _place(location: tuple[int | str, ...]) -> str:
     """Dotted path of a validation error, without the tags pydantic puts in for a `kind`."""
-    tagged = {"start", "deformation", "descent"}
+    tagged = {"start", "deformation", "descent", "features"}
     parts: list[str] = []
     for i, part in enumerate(location):
         before = location[i - 1] if i else None
         in_terms = isinstance(before, int) and i >= 2 and location[i - 2] == "terms"
-        if isinstance(part, str) and (before in tagged or in_terms) and part in KINDS:
+        if isinstance(part, str) and (before in tagged or in_terms):
             continue
         parts.append(str(part))
     return ".".join(parts) or "recipe"

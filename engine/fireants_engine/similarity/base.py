@@ -4,24 +4,41 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import Pair, Views
+from fireants_engine.deformations import Pair, Source, Views
 
 Loss = Callable[[Views], Tensor]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Term(ABC):
     """A similarity or regulariser. Lower is better; scalar, differentiable in the views.
 
-    weight: its factor in the stage's loss. reach_vox: how far a sample's value depends on its
-    neighbours (what a sharded run has to exchange).
+    weight: its factor in the stage's loss; level_weights: further factors per level, coarse to
+    fine, the last for all that follow. source: what it looks at. reach_vox: how far a sample's
+    value depends on its neighbours (what a sharded run has to exchange).
     """
 
-    weight: float
+    weight: float = 1.0
+    level_weights: tuple[float, ...] = ()
+    source: Source = Source()  # noqa: RUF009 - frozen
+
+    @property
+    def needs(self) -> str:
+        """Name of the input that has to be given for this term."""
+        return self.source.name
+
+    def at(self, level: int) -> Term:
+        """The term on pyramid level number `level`."""
+        if not self.level_weights:
+            return self
+        factor = self.level_weights[min(level, len(self.level_weights) - 1)]
+        return replace(self, weight=self.weight * factor, level_weights=())
 
     @property
     @abstractmethod

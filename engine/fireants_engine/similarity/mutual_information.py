@@ -9,51 +9,86 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
+from fireants_engine.kernels.parzen import PAD, ParzenWindow
 from fireants_engine.similarity.base import Loss, Term
 
 
 def to_bins(image: Tensor, low: Tensor, high: Tensor, bins: int, pad: int) -> Tensor:
-    """Intensities as bin coordinates in [pad, bins - 1 - pad], clamped to [low, high]."""
-    span = (high - low).clamp(min=torch.finfo(image.dtype).tiny)
-    return ((image - low) / span).clamp(0, 1) * (bins - 1 - 2 * pad) + pad
+    """Intensities as bin coordinates in [pad, bins - 1 - pad], clamped to [low, high].
+
+    low, high: scalars in the unit of `image`; where they are equal all samples fall on `pad`.
+    """
+    steps = bins - 1 - 2 * pad
+    span = (high - low).clamp(min=1e4 * torch.finfo(image.dtype).tiny)
+    return (image - low).mul_(steps / span).clamp(0, steps).add_(pad)
 
 
 @dataclass(frozen=True)
 class MutualInformation(Term):
     """Minus the mutual information in nats, Parzen joint histogram of `bins` x `bins`.
 
-    cubic: cubic B-spline window on the moving image (Mattes et al. 2003); otherwise linear, for
-    which MI(x, x) = H(x) on images whose values fall on bin centres. Each image is binned over
-    its own range (LESSONS 3); several channels are summed. Thesis 5.3.
+        MI = H(F) + H(M) - H(F, M)        normalised: NMI = (H(F) + H(M)) / H(F, M), from 1 to 2
+
+    window: how a sample of the moving image is spread over bins: "bspline" of order 3 (Mattes et
+    al. 2003), "gaussian" of sigma half a bin, or "linear", for which MI(x, x) = H(x) and
+    NMI(x, x) = 2 on images whose values fall on bin centres. Each image is binned over its own
+    range (LESSONS 3), so that a I + b of either image scores the same; several channels are
+    summed. normalised: Studholme et al. 1999, changes less with the overlap.
+
+    The fixed image is binned to the nearest bin, which has no gradient. Where a model moves it
+    too (`views.fixed` requires a gradient), the loss is the mean of both one-sided losses, each
+    differentiable in the image that is spread: swapping the images gives the same loss.
+
+    Raises ValueError for an unknown window or too few bins. Thesis 5.3.
     """
 
-    weight: float = 1.0
     bins: int = 32
-    cubic: bool = True
+    window: ParzenWindow = "bspline"
+    normalised: bool = False
+
+    def __post_init__(self) -> None:
+        if self.window not in PAD:
+            raise ValueError(f"Parzen windows are {', '.join(PAD)}, not {self.window!r}")
+        if self.bins < 2 * PAD[self.window] + 2:
+            raise ValueError(f"{self.bins} bins are too few for the {self.window} window")
 
     @property
     def reach_vox(self) -> int:
         return 0
 
     def bind(self, pair: Pair, ctx: ExecutionContext) -> Loss:
-        pad = 2 if self.cubic else 0
-        m_low, m_high = pair.moving.amin(), pair.moving.amax()
-        f_low, f_high = pair.fixed.amin(), pair.fixed.amax()
+        pad = PAD[self.window]
+        f_range, m_range = pair.fixed.aminmax(), pair.moving.aminmax()
 
-        def fixed_bins(image: Tensor) -> Tensor:
-            return to_bins(image, f_low, f_high, self.bins, pad).round().to(torch.int64)
+        def binned(image: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
+            return to_bins(image, *ends, self.bins, pad)
 
-        bound = fixed_bins(pair.fixed)
+        bound = binned(pair.fixed, f_range).round_()
+
+        def one_sided(spread: Tensor, nearest: Tensor, weight: Tensor) -> Tensor:
+            scores = [
+                ctx.kernels.parzen_mi(
+                    spread[:, c],
+                    nearest[:, c],
+                    weight[:, 0],
+                    self.bins,
+                    window=self.window,
+                    normalised=self.normalised,
+                )
+                for c in range(spread.shape[1])
+            ]
+            return -torch.stack(scores).sum()
 
         def loss(views: Views) -> Tensor:
-            target = bound if views.fixed is pair.fixed else fixed_bins(views.fixed.detach())
-            moving = to_bins(views.moving, m_low, m_high, self.bins, pad)
+            moving = binned(views.moving, m_range)
             weight = torch.ones_like(moving[:, :1]) if views.weight is None else views.weight
-            total = moving.new_zeros(())
-            for c in range(moving.shape[1]):
-                total = total - ctx.kernels.parzen_mi(
-                    moving[:, c], target[:, c], weight[:, 0], self.bins, cubic=self.cubic
-                )
-            return total
+            if views.fixed is pair.fixed:
+                return one_sided(moving, bound, weight)
+            fixed = binned(views.fixed, f_range)
+            there = one_sided(moving, fixed.detach().round(), weight)
+            # without gradients a moved image shows none: the value has to be the same as with
+            if not views.fixed.requires_grad and torch.is_grad_enabled():
+                return there
+            return 0.5 * (there + one_sided(fixed, moving.detach().round(), weight))
 
         return loss

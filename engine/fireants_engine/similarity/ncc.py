@@ -22,7 +22,6 @@ class NCC(Term):
     inverted contrast. A constant image scores 0.
     """
 
-    weight: float = 1.0
     squared: bool = False
 
     @property

@@ -15,8 +15,6 @@ from fireants_engine.similarity.base import Loss, Term, mean_weights
 class SSD(Term):
     """Weighted mean of `(F - M o phi)^2`, in units of the normalised intensity squared."""
 
-    weight: float = 1.0
-
     @property
     def reach_vox(self) -> int:
         return 0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fireants_engine.geometry import Grid, apply_linear, apply_matrix
 from fireants_engine.kernels import REFERENCE
-from fireants_engine.transforms.base import Transform
+from fireants_engine.transforms.base import Chain, Transform
 from fireants_engine.transforms.invert import invert, solve_points
 
 
@@ -88,3 +88,14 @@ class Inverse(Transform):
 
     def inverse(self) -> Displacement:
         return self.warp
+
+
+def sampled(transform: Transform) -> Transform:
+    """`transform` with every `Inverse` as its samples, linear between them: for images.
+
+    As ITK and ANTs do with a saved inverse; solving for every voxel would take minutes.
+    """
+    parts = transform.parts if isinstance(transform, Chain) else (transform,)
+    if not any(isinstance(part, Inverse) for part in parts):
+        return transform
+    return Chain(part.nearly if isinstance(part, Inverse) else part for part in parts)

@@ -27,7 +27,7 @@ def resize_displacement(field: Tensor, shape: tuple[int, ...], power: int = -1) 
     return out.mul_(scale.view(1, -1, *(1,) * len(shape)))
 
 
-def _sample_points(u: Tensor, points: Tensor) -> Tensor:
+def sample_points(u: Tensor, points: Tensor) -> Tensor:
     """`u` at single points (d, n) in voxels -> (d, n)."""
     dim = u.shape[1]
     coords = points.reshape(1, dim, -1, *(1,) * (dim - 1))
@@ -41,7 +41,7 @@ def _newton_step(u: Tensor, points: Tensor, error: Tensor) -> Tensor:
     for k in range(dim):
         shift = torch.zeros(dim, 1, dtype=u.dtype, device=u.device)
         shift[k] = h
-        slope = _sample_points(u, points + shift) - _sample_points(u, points - shift)
+        slope = sample_points(u, points + shift) - sample_points(u, points - shift)
         columns.append(slope / (2 * h))
         columns[k][k] += 1
     jacobian = torch.stack(columns, dim=1).movedim(-1, 0)  # (n, d, d)
@@ -61,7 +61,7 @@ def solve_points(
     `tol_vox` yet; a step is taken only where it brings a point closer.
     """
     points = start.clone()
-    error = points + _sample_points(u, points) - target
+    error = points + sample_points(u, points) - target
     size = length(error[None])[0]
     for k in range(steps):
         left = (size > tol_vox).nonzero()[:, 0]
@@ -73,7 +73,7 @@ def solve_points(
         delta = gap if simple else _newton_step(u, at, gap)
         for damping in (1.0,) if simple else (1.0, 0.5, 0.2, 0.05):
             trial = base - damping * delta
-            trial_gap = trial + _sample_points(u, trial) - goal
+            trial_gap = trial + sample_points(u, trial) - goal
             trial_far = length(trial_gap[None])[0]
             better = trial_far < far
             at, gap = torch.where(better, trial, at), torch.where(better, trial_gap, gap)

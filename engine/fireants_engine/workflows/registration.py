@@ -15,6 +15,7 @@ from fireants_engine.geometry import Grid, Image
 from fireants_engine.pipeline import (
     Control,
     Event,
+    Extras,
     Outcome,
     Preview,
     RunFinished,
@@ -23,7 +24,7 @@ from fireants_engine.pipeline import (
 )
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.build import build
-from fireants_engine.transforms import Transform, linear_part
+from fireants_engine.transforms import Transform
 from fireants_engine.workflows.result import Result, at_full_resolution
 
 
@@ -65,11 +66,14 @@ def run(
     execution: Execution | None = None,
     initial: Transform | None = None,
     control: Control | None = None,
+    extras: Extras | None = None,
 ) -> Generator[Event, None, Result]:
     """The events of a registration, last RunFinished whose `result` is the Result (also returned).
 
-    Pulling the next event *is* running; not pulling pauses. initial: a linear transform
-    fixed mm -> moving mm that replaces the recipe's start. Raises InputError before any work.
+    Pulling the next event *is* running; not pulling pauses. initial: a transform fixed mm ->
+    moving mm, linear or deformable, that replaces the recipe's start. extras: label maps,
+    landmarks and further images for the terms that use them, and for the report.
+    Raises InputError before any work.
     """
     recipe = Recipe.preset(recipe) if isinstance(recipe, str) else recipe
     execution = execution or Execution()
@@ -78,16 +82,12 @@ def run(
         raise InputError(
             f"The initial transform is {initial.dim}D but {fixed.name} is {fixed.dim}D."
         )
-    if initial is not None and linear_part(initial) is None:
-        raise InputError(
-            "The initial transform contains a warp; a run can only start from a linear transform, "
-            "such as the 0GenericAffine.mat beside the warp."
-        )
+    extras = extras or Extras()
     torch.manual_seed(recipe.seed)
     if ctx.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(ctx.device)
     log: list[Event] = []
-    for event in run_plan(build(recipe, initial), fixed, moving, ctx, control):
+    for event in run_plan(build(recipe, initial), fixed, moving, ctx, control, extras):
         if isinstance(event, RunFinished):
             log.append(replace(event, result=None))
             output = _settled(event.result, fixed.grid)
@@ -107,6 +107,7 @@ def run(
                 },
                 events=tuple(log),
                 initial=initial,
+                extras=extras,
                 peak_memory_mb=_peak_memory_mb(ctx),
             )
             yield replace(event, result=result)
@@ -125,6 +126,7 @@ def register(
     execution: Execution | None = None,
     initial: Transform | None = None,
     control: Control | None = None,
+    extras: Extras | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Result:
     """Run to the end and return the Result; `on_event` sees every event.
@@ -132,7 +134,16 @@ def register(
     Raises InputError, OutOfMemoryError or DivergedError.
     """
     result: Result | None = None
-    for event in run(fixed, moving, recipe, execution=execution, initial=initial, control=control):
+    events = run(
+        fixed,
+        moving,
+        recipe,
+        execution=execution,
+        initial=initial,
+        control=control,
+        extras=extras,
+    )
+    for event in events:
         if on_event is not None:
             on_event(event)
         if isinstance(event, RunFinished):

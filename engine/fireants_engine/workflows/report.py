@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.errors import InputError
 from fireants_engine.evaluation.landmarks import LandmarkError, target_registration_error
 from fireants_engine.evaluation.overlap import dice_per_label
 from fireants_engine.geometry import Image
@@ -26,6 +24,7 @@ from fireants_engine.ops import (
     warp_image,
 )
 from fireants_engine.pipeline import (
+    Extras,
     Iteration,
     LevelFinished,
     LevelStarted,
@@ -34,41 +33,10 @@ from fireants_engine.pipeline import (
 )
 from fireants_engine.pipeline.initialise import mass
 from fireants_engine.pipeline.prepare import normalise
-from fireants_engine.transforms import Affine, linear_part
+from fireants_engine.transforms import Affine, affine_factor, linear_part
 from fireants_engine.workflows.result import Result
 
 FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What was given beside the pair, for measuring and for the record.
-
-    landmarks: fixed and moving points, both (n, d) LPS mm; files: role (fixed_mask, moving_mask,
-    init, landmarks) -> path it came from.
-    """
-
-    moving_labels: Image | None = None
-    fixed_labels: Image | None = None
-    landmarks: tuple[np.ndarray, np.ndarray] | None = None
-    files: Dict[str, Path] = field(default_factory=dict)
-
-    def check(self, result_dim: int, fixed: Image) -> None:
-        """Raise InputError for label maps that cannot be used with this fixed image."""
-        for labels in (self.moving_labels, self.fixed_labels):
-            if labels is None:
-                continue
-            if labels.dim != result_dim:
-                raise InputError(
-                    f"{labels.name} is {labels.dim}D but the images are {result_dim}D; "
-                    "give a label map of the same dimension."
-                )
-            as_label_values(labels)
-        if self.fixed_labels is not None and not self.fixed_labels.grid.same_space(fixed.grid):
-            raise InputError(
-                f"{self.fixed_labels.name}: the fixed labels lie on another grid than "
-                f"{fixed.name}; resample them onto it."
-            )
 
 
 def plain(value: Any) -> Any:
@@ -122,10 +90,21 @@ def _inputs(result: Result, extras: Extras) -> dict[str, Any]:
     ):
         if labels is not None:
             out[role] = {"name": labels.name, **_source(labels.path, labels.data)}
+    for name, both in extras.images.items():
+        for role, image in zip(("fixed", "moving"), both, strict=True):
+            out[f"{name}:{role}"] = {"name": image.name, **_source(image.path, image.data)}
     for role in ("init", "landmarks"):
         if role in extras.files:
             out[role] = _source(extras.files[role])
     return out
+
+
+def _landmarks(extras: Extras) -> dict[str, Any] | None:
+    """The points themselves: few, and a replay needs them exactly."""
+    marks = extras.landmarks
+    if marks is None:
+        return None
+    return {"fixed_mm": marks.fixed_mm, "moving_mm": marks.moving_mm, "weights": marks.weights}
 
 
 # ------------------------------------------------------------------ what happened
@@ -179,8 +158,9 @@ def affine_to_dict(affine: Affine) -> dict[str, Any]:
 
 def _start(result: Result) -> dict[str, Any]:
     if result.initial is not None:
-        given = linear_part(result.initial)
-        return {"kind": "given", **({} if given is None else affine_to_dict(given))}
+        deformable = linear_part(result.initial) is None
+        affine = affine_to_dict(affine_factor(result.initial))
+        return {"kind": "given", "deformable": deformable, **affine}
     initial = result.output.initial
     return {"kind": "recipe", **({} if initial is None else initial.to_dict())}
 
@@ -251,13 +231,13 @@ def _quality(result: Result, extras: Extras, warped_labels: Image | None) -> dic
     if extras.fixed_labels is not None and extras.moving_labels is not None:
         assert warped_labels is not None
         where_it_was = Affine.identity(result.grid.dim)
-        still = warp_image(extras.moving_labels, where_it_was, result.grid, nearest=True)
+        still = warp_image(extras.moving_labels, where_it_was, result.grid, interpolation="nearest")
         out["dice"] = {
             "before": _dice(extras.fixed_labels, still),
             "after": _dice(extras.fixed_labels, warped_labels),
         }
     if extras.landmarks is not None:
-        fixed, moving = extras.landmarks
+        fixed, moving = extras.landmarks.fixed_mm, extras.landmarks.moving_mm
         out["tre_mm"] = {
             "points": len(fixed),
             "before": _tre(target_registration_error(fixed, moving)),
@@ -288,6 +268,7 @@ def make_report(result: Result, extras: Extras, warped_labels: Image | None) -> 
         "execution": result.execution,
         "versions": versions(),
         "inputs": _inputs(result, extras),
+        "landmarks": _landmarks(extras),
         "start": _start(result),
         "stages": _stages(result),
         "affine": affine_to_dict(result.affine),

@@ -11,9 +11,9 @@ import numpy as np
 
 from fireants_engine.geometry import Grid, Image, as_points
 from fireants_engine.ops import jacobian_determinant, warp_image, warp_labels
-from fireants_engine.pipeline import Event, Outcome, RunOutput
+from fireants_engine.pipeline import Event, Extras, Outcome, RunOutput
 from fireants_engine.recipe import Recipe
-from fireants_engine.transforms import Affine, Chain, Displacement, Inverse, Transform
+from fireants_engine.transforms import Affine, Chain, Displacement, Inverse, Transform, sampled
 from fireants_engine.transforms.invert import resize_displacement
 
 
@@ -32,12 +32,6 @@ class Mapping:
     def backward(self) -> Transform:
         """moving mm -> fixed mm; computed (or loaded) once, when first asked for."""
         return self.forward.inverse() if self.known_inverse is None else self.known_inverse()
-
-    @property
-    def _sampled_backward(self) -> Transform:
-        """`backward` with the inverse warp as its file holds it, linear between its samples."""
-        parts = (p.nearly if isinstance(p, Inverse) else p for p in _parts(self.backward))
-        return Chain(parts)
 
     @property
     def affine(self) -> Affine:
@@ -78,24 +72,41 @@ class Mapping:
         return None if self.warp_field is None else self.warp_field.inverse().nearly
 
     # ------------------------------------------------------------- application
-    def warp(self, image: Image, grid: Grid | None = None, *, fill: float = 0.0) -> Image:
-        """`image` (in the moving image's space) on the fixed grid, or on `grid`."""
-        return warp_image(image, self.forward, grid or self.grid, fill=fill)
+    def warp(
+        self,
+        image: Image,
+        grid: Grid | None = None,
+        *,
+        interpolation: str = "linear",
+        fill: float = 0.0,
+    ) -> Image:
+        """`image` (in the moving image's space) on the fixed grid, or on `grid`.
+
+        interpolation: linear, nearest, bspline, sinc or label; see `ops.warp_image`.
+        """
+        through = sampled(self.forward)
+        return warp_image(image, through, grid or self.grid, interpolation=interpolation, fill=fill)
 
     def warp_labels(self, labels: Image, grid: Grid | None = None) -> Image:
         """Labels of the moving image on the fixed grid: one-hot, linear, argmax."""
-        return warp_labels(labels, self.forward, grid or self.grid)
+        return warp_labels(labels, sampled(self.forward), grid or self.grid)
 
-    def unwarp(self, image: Image, grid: Grid, *, fill: float = 0.0) -> Image:
+    def unwarp(
+        self, image: Image, grid: Grid, *, interpolation: str = "linear", fill: float = 0.0
+    ) -> Image:
         """An image of the fixed space on the moving `grid`, through the inverse.
 
         As ITK and ANTs do with the saved inverse: linear between its samples.
         """
-        return warp_image(image, self._sampled_backward, grid, fill=fill)
+        return self.reversed(grid).warp(image, interpolation=interpolation, fill=fill)
 
     def unwarp_labels(self, labels: Image, grid: Grid) -> Image:
         """Labels of the fixed space on the moving `grid`, through the inverse."""
-        return warp_labels(labels, self._sampled_backward, grid)
+        return self.reversed(grid).warp_labels(labels)
+
+    def reversed(self, grid: Grid) -> Mapping:
+        """The map the other way, moving mm -> fixed mm, with the moving image's `grid`."""
+        return Mapping(self.backward, grid, known_inverse=lambda: self.forward)
 
     def transform(self, points_mm: object) -> np.ndarray:
         """Points fixed -> moving, (n, d) LPS mm."""
@@ -146,6 +157,7 @@ class Result(Mapping):
     execution: dict[str, Any] = field(kw_only=True)
     events: tuple[Event, ...] = field(kw_only=True)
     initial: Transform | None = field(kw_only=True, default=None)
+    extras: Extras = field(kw_only=True, default_factory=Extras)
     peak_memory_mb: float = field(kw_only=True, default=float("nan"))
 
     @property

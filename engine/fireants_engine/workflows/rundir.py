@@ -7,18 +7,18 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fireants_engine.errors import InputError, RecipeError
-from fireants_engine.geometry import Grid, Image
-from fireants_engine.io.images import load_image, save_image
+from fireants_engine.errors import InputError
+from fireants_engine.geometry import Grid, Image, Landmarks
+from fireants_engine.io.images import save_image
 from fireants_engine.io.transforms import (
     AFFINE_FILE,
     INVERSE_FILE,
@@ -28,16 +28,12 @@ from fireants_engine.io.transforms import (
     save_affine,
     save_displacement,
 )
-from fireants_engine.pipeline import Event
+from fireants_engine.pipeline import Extras
 from fireants_engine.pipeline.events import to_dict
 from fireants_engine.recipe import Recipe
-from fireants_engine.transforms import Affine, Chain, Displacement, Inverse, Transform
-from fireants_engine.workflows.registration import Execution, register
+from fireants_engine.transforms import Chain, Displacement, Inverse, Transform, warp_factor
 from fireants_engine.workflows.report import (
     FORMAT,
-    Extras,
-    data_sha256,
-    file_sha256,
     make_report,
     plain,
 )
@@ -45,6 +41,7 @@ from fireants_engine.workflows.result import Mapping, Result
 
 REPORT_FILE = "report.json"
 LABELS_FILE = "warped_labels.nii.gz"
+INITIAL_FILE = "0InitialWarp.nii.gz"
 
 
 # ------------------------------------------------------------------ where to
@@ -94,8 +91,9 @@ def _staged(folder: Path) -> Iterator[Path]:
             os.replace(temporary, folder)
             return
         files = sorted(temporary.iterdir(), key=lambda f: f.name == REPORT_FILE)
-        if not (temporary / LABELS_FILE).exists() and (folder / REPORT_FILE).exists():
-            (folder / LABELS_FILE).unlink(missing_ok=True)  # of the run that is replaced
+        for name in (LABELS_FILE, INITIAL_FILE):  # of the run that is replaced
+            if not (temporary / name).exists() and (folder / REPORT_FILE).exists():
+                (folder / name).unlink(missing_ok=True)
         for file in files:
             os.replace(file, folder / file.name)
     finally:
@@ -109,7 +107,7 @@ def save_run(
     *,
     moving_labels: Image | None = None,
     fixed_labels: Image | None = None,
-    landmarks: tuple[np.ndarray, np.ndarray] | None = None,
+    landmarks: Landmarks | None = None,
     files: dict[str, Path] | None = None,
 ) -> Path:
     """Write the run directory of the contract and return it.
@@ -119,20 +117,32 @@ def save_run(
     events.jsonl. Points go fixed -> moving through the warp, then the affine. A linear run
     has warps of zeros, so that the same commands apply to every run.
 
-    landmarks: fixed and moving points (n, d), LPS mm, measured before and after; files: role
-    (fixed_mask, moving_mask, init, landmarks) -> path, for the record and for `replay`.
+    moving_labels, fixed_labels, landmarks: measured before and after; default those the run was
+    given. files: role (fixed_mask, moving_mask, init, landmarks) -> path, for the record and for
+    `replay`. A deformable start that came from no file is kept as 0InitialWarp.nii.gz.
     Raises InputError when the folder cannot be written or the label maps do not fit.
     """
     folder = Path(folder)
-    extras = Extras(moving_labels, fixed_labels, landmarks, files or {})
-    extras.check(result.grid.dim, result.fixed)
+    given = result.extras
+    extras = Extras(
+        moving_labels or given.moving_labels,
+        fixed_labels or given.fixed_labels,
+        landmarks or given.landmarks,
+        given.images,
+        {**given.files, **(files or {})},
+    )
+    extras.check(result.fixed, result.moving)
     with _staged(folder) as temporary:
         _write_transforms(result, temporary)
+        start = None if result.initial is None else warp_factor(result.initial, result.grid)
+        init = extras.files.get("init")
+        if start is not None and (init is None or not init.is_file()):
+            save_displacement(start, temporary / INITIAL_FILE)
         save_image(result.moved, temporary / "warped.nii.gz")
         save_image(result.jacobian(), temporary / "jacobian.nii.gz")
         warped_labels = None
-        if moving_labels is not None:
-            warped_labels = result.warp_labels(moving_labels)
+        if extras.moving_labels is not None:
+            warped_labels = result.warp_labels(extras.moving_labels)
             save_image(warped_labels, temporary / LABELS_FILE)
         result.recipe.save(temporary / "recipe.yaml")
         lines = [json.dumps(plain(to_dict(event)), allow_nan=False) for event in result.events]
@@ -244,77 +254,3 @@ def _load_inverse(folder: Path, forward: Transform, grid: Grid) -> Transform:
     if not isinstance(warp, Displacement) or not isinstance(nearly, Displacement):
         return forward.inverse()
     return Chain([affine.inverse(), Inverse(warp, nearly)])
-
-
-# ------------------------------------------------------------------ replay
-def _same_input(report: dict[str, Any], role: str, given: Image | None) -> Image:
-    """The image of a run again: loaded from its path, or as given; its content must agree."""
-    item = report["inputs"][role]
-    name = role.replace("_", " ")
-    if given is None:
-        if item["path"] is None:
-            raise InputError(
-                f"The {name} of this run did not come from a file; give it to replay({role}=...)."
-            )
-        given = load_image(item["path"])
-    if given.path is not None and "sha256" in item:
-        same = file_sha256(Path(given.path)) == item["sha256"]
-    elif "data_sha256" in item:
-        same = data_sha256(given.data) == item["data_sha256"]
-    else:
-        return given  # data in memory against a file: nothing to compare
-    if not same:
-        raise InputError(
-            f"{given.path or given.name}: the {name} has changed since the run (its sha256 "
-            "differs); restore the file, or start a new run."
-        )
-    return given
-
-
-def replay(
-    folder: str | Path,
-    *,
-    fixed: Image | None = None,
-    moving: Image | None = None,
-    execution: Execution | None = None,
-    on_event: Callable[[Event], None] | None = None,
-) -> Result:
-    """Repeat a saved run: same inputs (checked by sha256), recipe, start and seed.
-
-    fixed, moving: needed where the inputs did not come from files (then with their masks).
-    execution: default the run's own device and kernels. On the same machine and number of
-    threads the transform is the same to the bit. Raises InputError for changed inputs.
-    """
-    saved = load_run(folder)
-    report = saved.report
-    if saved.recipe.hash != report["recipe"]["hash"]:
-        raise RecipeError(
-            f"{saved.folder / 'recipe.yaml'}: the recipe was changed since the run; "
-            "use it for a new run instead of a replay."
-        )
-    given = {"fixed": fixed, "moving": moving}
-    pair = {role: _same_input(report, role, image) for role, image in given.items()}
-    for role, image in pair.items():
-        item = report["inputs"].get(f"{role}_mask")
-        if item is None:
-            pair[role] = replace(image, mask=None)
-        elif item["path"] is not None:
-            pair[role] = image.with_mask(_same_input(report, f"{role}_mask", None))
-        elif image.mask is None or data_sha256(image.mask) != item["data_sha256"]:
-            raise InputError(
-                f"The {role} mask of this run did not come from a file; give "
-                f"replay({role}=...) the image with that mask."
-            )
-    start = report["start"]
-    initial = None
-    if start["kind"] == "given":
-        initial = Affine(np.array(start["matrix"]), np.array(start["centre_mm"]))
-    where = report["execution"]
-    return register(
-        pair["fixed"],
-        pair["moving"],
-        saved.recipe,
-        execution=execution or Execution(where["device"], where["kernels"]),
-        initial=initial,
-        on_event=on_event,
-    )

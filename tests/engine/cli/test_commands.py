@@ -72,13 +72,20 @@ def test_run_apply_points(cli, files: dict[str, Path], tmp_path: Path) -> None:
     np.testing.assert_allclose(returned, given, atol=0.05)
     assert not np.allclose(load_points(there, 2).points_mm, given, atol=0.05)
 
-    # a saved run starts another one only without its warp
+    # a saved run starts another one, with or without its warp
     init = ["--recipe", files["recipe"], "-q", "-o", tmp_path / "more"]
     start = out / "0GenericAffine.mat"
     more = cli("run", files["fixed"], files["moving"], *init, "--init", start)
     assert (more.code, more.out, more.err) == (0, "", "")
     assert load_run(tmp_path / "more").report["start"]["kind"] == "given"
-    assert cli("run", files["fixed"], files["moving"], *init, "--init", out).code == 2
+    again = cli("run", files["fixed"], files["moving"], *init, "--init", out)
+    assert (again.code, again.out, again.err) == (0, "", "")
+    first, second = (load_run(folder).report for folder in (out, tmp_path / "more"))
+    assert second["start"]["deformable"] is True
+    # it goes on where the first one had stopped
+    losses = [report["stages"][-1]["levels"][-1]["losses"][0] for report in (first, second)]
+    assert losses[1] < losses[0]
+    assert (tmp_path / "more" / "0InitialWarp.nii.gz").is_file()
 
 
 def test_presets_and_kernels(cli) -> None:

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import AffineMap, Compositive, Deformation, Pair, Rigid
-from fireants_engine.deformations.base import pulled
+from fireants_engine.deformations.motion import Pulled
 from fireants_engine.geometry import Grid
 from fireants_engine.transforms import Affine
 
@@ -59,7 +59,8 @@ def test_the_moving_image_is_pulled_through_warp_and_matrix_at_once(warped, wide
     both = pair()
     u = 3 * random(3, *FIXED.shape)[0] - 1.5
     matrix = torch.as_tensor(both.voxel_matrix(AFFINE))
-    moving, weight = pulled(both, matrix, u if warped else None, wide)
+    views = Pulled(matrix, u if warped else None).views(both, wide)
+    moving, weight = views.moving, views.weight
     places = fixed_voxels() + (u[0].reshape(3, -1).T.numpy() if warped else 0)
     voxels = moving_voxels(places)
     limit = np.array(MOVING.shape) - 1
@@ -80,7 +81,7 @@ def test_the_weight_is_the_product_of_both_masks_on_the_fixed_grid(which, wide) 
     both = pair(**masks)
     matrix = torch.as_tensor(both.voxel_matrix(AFFINE)).requires_grad_(True)
     u = (random(3, *FIXED.shape)[0] - 0.5).requires_grad_(True)
-    _, weight = pulled(both, matrix, u, wide)
+    weight = Pulled(matrix, u).views(both, wide).weight
     assert weight.shape == (1, 1, *FIXED.shape)
     assert not weight.requires_grad  # a mask decides what counts, it does not pull
     voxels = moving_voxels(fixed_voxels() + u.detach()[0].reshape(3, -1).T.numpy())
@@ -94,7 +95,8 @@ def test_the_weight_is_the_product_of_both_masks_on_the_fixed_grid(which, wide) 
 def test_beyond_its_field_of_view_a_masked_moving_image_weighs_nothing(wide) -> None:
     both = pair(moving_mask=torch.ones(1, 1, *MOVING.shape, dtype=torch.float64))
     away = Affine.about(np.eye(3), np.array([200.0, 0.0, 0.0]), FIXED.centre_mm)
-    _, weight = pulled(both, torch.as_tensor(both.voxel_matrix(away)), None, wide)
+    matrix = torch.as_tensor(both.voxel_matrix(away))
+    weight = Pulled(matrix).views(both, wide).weight
     assert float(weight.abs().max()) == 0
 
 

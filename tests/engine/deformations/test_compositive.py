@@ -13,8 +13,7 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Compositive, Pair
-from fireants_engine.deformations.compositive import sigma_voxels
-from fireants_engine.errors import InputError
+from fireants_engine.deformations.dense import sigma_voxels
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.kernels import REFERENCE
 from fireants_engine.ops import count_folds, warp_image
@@ -95,15 +94,6 @@ def test_the_start_is_no_warp_on_the_affine_given(grids) -> None:
     points = grids[0].points_mm()
     found = BARE.transform(both, state)(points)
     np.testing.assert_allclose(found, start(both)(first(points)), atol=1e-9)
-
-
-def test_a_warp_is_no_start() -> None:
-    both = pair(GRIDS["2D"])
-    warp = Displacement(torch.zeros(1, 2, *both.fixed_grid.shape), both.fixed_grid)
-    with pytest.raises(InputError, match=r"^A greedy stage can only start from linear") as caught:
-        BARE.init(both, Chain([start(both), warp]), CTX)
-    assert str(caught.value).endswith(".")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["2D", "3D"])

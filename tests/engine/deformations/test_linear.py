@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,6 @@ from torch import Tensor
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import AffineMap, Pair, Rigid, Similarity, Translation
 from fireants_engine.deformations.linear import Linear
-from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Affine, Chain, Displacement
@@ -111,13 +112,42 @@ def test_a_chain_of_linear_maps_is_a_start_too(model: Linear) -> None:
 
 
 @MODELS
-def test_a_warp_is_no_start(model: Linear) -> None:
-    both = pair(GRIDS["2D"])
-    warp = Displacement(torch.zeros(1, 2, *both.fixed_grid.shape), both.fixed_grid)
-    with pytest.raises(InputError, match=r"^A linear stage cannot follow .*reorder") as caught:
-        model.init(both, Chain([warp, start(both)]), CTX)
-    assert str(caught.value).endswith(".")
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", ["2D", "3D"])
+def test_a_linear_stage_moves_what_a_warp_has_brought(model: Linear, name: str) -> None:
+    """The warp of the start stays as it is; the linear map acts after it."""
+    both = pair(GRIDS[name])
+    dim = both.fixed_grid.dim
+    wavy = 0.8 * torch.sin(torch.arange(dim * both.fixed_grid.voxels).float() / 7)
+    warp = Displacement(wavy.view(1, dim, *both.fixed_grid.shape), both.fixed_grid)
+    before = Chain([warp, start(both)])
+    state = model.init(both, before, CTX)
+    points = both.fixed_grid.points_mm()
+    np.testing.assert_allclose(model.transform(both, state)(points), before(points), atol=1e-4)
+    shown = model.views(both, state, CTX).moving[0, 0]
+    truth = warp_image(Image(both.moving[0], both.moving_grid), before, both.fixed_grid)
+    inside = model.views(both, state, CTX).weight
+    assert inside is not None
+    far_in = inside[0, 0] > 0.999
+    assert int(far_in.sum()) > 20
+    np.testing.assert_allclose(shown[far_in], truth.data[0][far_in], atol=1e-3)
+    direction = torch.zeros_like(state.params)
+    direction[0] = 1.0
+    moved = model.transform(both, model.retract(both, state, direction, 1.0, CTX))(points)
+    shift = np.zeros(dim)
+    shift[0] = 0.5 * float(np.mean(both.fixed_grid.spacing_mm))
+    np.testing.assert_allclose(moved, before(points) + shift, atol=1e-4)
+
+
+@MODELS
+def test_translation_and_the_rest_have_their_own_step_scales(model: Linear) -> None:
+    both = pair(GRIDS["3D"])
+    uneven = replace(model, translation_scale=0.25, linear_scale=2.0)
+    state = model.init(both, start(both), CTX)
+    direction = torch.linspace(-1, 1, state.params.numel())
+    plain = model.retract(both, state, direction, 0.5, CTX).params
+    scaled = uneven.retract(both, state, direction, 0.5, CTX).params
+    torch.testing.assert_close(scaled[:3], 0.25 * plain[:3])
+    torch.testing.assert_close(scaled[3:], 2.0 * plain[3:])
 
 
 # ------------------------------------------------------------------------------ gradients

@@ -176,3 +176,36 @@ def test_unusable_geometry_is_refused_in_words(change: dict, word: str) -> None:
 def test_an_unknown_frame_is_an_error() -> None:
     with pytest.raises(ValueError, match="world"):
         Grid.identity((3, 3)).matrix("mm", "world")  # type: ignore[arg-type]
+
+
+@laws
+@given(grids(), st.data())
+def test_a_part_has_the_samples_of_its_box(grid: Grid, data: st.DataObject) -> None:
+    box = []
+    for n in grid.shape:
+        start = data.draw(st.integers(0, n - 1))
+        box.append(slice(start, data.draw(st.integers(start + 1, n))))
+    part = grid.part(box)
+    whole = grid.points_mm().reshape(*grid.shape, grid.dim)
+    expected = whole[tuple(box)].reshape(-1, grid.dim)
+    np.testing.assert_allclose(part.points_mm(), expected, atol=1e-9 * 4000)
+    assert part.spacing_mm == grid.spacing_mm
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2), (1, 0)])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (1, -1, -1)])
+def test_axis_aligned_has_the_same_samples(order: tuple, signs: tuple) -> None:
+    dim = len(order)
+    direction = np.eye(dim)[:, order] * np.array(signs[:dim])
+    grid = Grid((4, 5, 6)[:dim], (1.0, 1.5, 2.0)[:dim], (7.0, -8.0, 9.0)[:dim], direction)
+    found = grid.axis_aligned()
+    np.testing.assert_array_equal(found.direction, np.eye(dim))
+    ours, theirs = (sorted(map(tuple, np.round(g.points_mm(), 9))) for g in (grid, found))
+    assert ours == theirs
+
+
+def test_an_oblique_grid_is_not_axis_aligned() -> None:
+    c, s = np.cos(0.02), np.sin(0.02)
+    grid = Grid((4, 5), (1, 1), (0, 0), np.array([[c, -s], [s, c]]))
+    with pytest.raises(InputError, match="oblique"):
+        grid.axis_aligned()

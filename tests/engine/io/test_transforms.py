@@ -165,3 +165,25 @@ def test_what_is_not_supported(tmp_path: Path) -> None:
         load_transform(tmp_path / "grey.nii.gz")
     with pytest.raises(InputError, match="no such file"):
         load_transform(tmp_path / "none.mat")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".tfm"])
+def test_one_unsupported_part_of_a_composite_is_named(tmp_path: Path, suffix: str) -> None:
+    spline = sitk.BSplineTransformInitializer(sitk.Image([9, 8, 7], sitk.sitkFloat32), [3, 3, 3])
+    whole = sitk.CompositeTransform([sitk.Euler3DTransform(), spline])
+    path = tmp_path / f"c{suffix}"
+    sitk.WriteTransform(whole, str(path))
+    with pytest.raises(InputError) as caught:
+        load_transform(path)
+    sentence = str(caught.value)
+    assert f"c{suffix}: holds a BSplineTransform, which is not supported; convert it" in sentence
+    assert "\n" not in sentence
+
+
+def test_a_damaged_composite(tmp_path: Path) -> None:
+    whole = sitk.CompositeTransform([sitk.Euler3DTransform(), sitk.ScaleTransform(3)])
+    path = tmp_path / "c.h5"
+    sitk.WriteTransform(whole, str(path))
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(InputError, match=r"c\.h5: this is not a transform of ITK or ANTs"):
+        load_transform(path)

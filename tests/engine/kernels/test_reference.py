@@ -239,3 +239,18 @@ def test_box_sum_leaves_its_input_alone() -> None:
     before = field.clone()
     ref.box_sum(field, 2)
     torch.testing.assert_close(field, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("radius", [0, 1, 2, 4])
+def test_gaussian_sum_and_count_by_brute_force(shape: tuple[int, ...], radius: int) -> None:
+    field = rand(1, 2, *shape)
+    total, count = ref.gaussian_sum(field, radius), ref.gaussian_count(shape, radius, field)
+    assert count.shape == (1, 1, *shape)
+    grid = identity(shape)
+    for place in np.ndindex(*shape):
+        away = grid - torch.tensor(place, dtype=torch.float64).view(-1, *[1] * len(shape))
+        weight = torch.exp(-0.5 * (away / max(radius / 2, 0.1)) ** 2).prod(0)
+        weight = weight * (away.abs() <= radius).all(0)
+        torch.testing.assert_close(count[0, 0, *place], weight.sum())
+        torch.testing.assert_close(total[0, :, *place], (field[0] * weight).flatten(1).sum(1))

@@ -89,7 +89,6 @@ class Scripted(Term):
     """SSD, times what `script(call number, shape)` says: the way to inject faults."""
 
     script: Callable[[int, tuple[int, ...]], float]
-    weight: float = 1.0
 
     @property
     def reach_vox(self) -> int:

@@ -76,7 +76,6 @@ class Failing(Term):
 
     act: Callable[[], Any]
     alive: list[weakref.ref]
-    weight: float = 1.0
 
     @property
     def reach_vox(self) -> int:

@@ -71,7 +71,6 @@ class Watched(Term):
 
     inner: Term
     look: Callable[[Tensor], Any]
-    weight: float = 1.0
 
     @property
     def reach_vox(self) -> int:
@@ -269,10 +268,10 @@ class Logged(Adam):
         self.fresh.append(tuple(variable.shape))
         return super().init(variable)
 
-    def direction(self, grad: Tensor, state):
+    def direction(self, grad: Tensor, state, loss=None):
         first, second = state.first.clone(), state.second.clone()
         self.log.append((tuple(grad.shape), state.count, first, second))
-        return super().direction(grad, state)
+        return super().direction(grad, state, loss)
 
 
 def test_the_descent_remembers_across_levels_in_the_new_voxel(small_pair, ran) -> None:

@@ -68,7 +68,6 @@ class Changed(Term):
 
     inner: Term
     change: Callable[[int, Tensor], Tensor]
-    weight: float = 1.0
 
     @property
     def reach_vox(self) -> int:

@@ -8,25 +8,48 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from fireants_engine.deformations import AffineMap, Compositive, Deformation, Rigid
+from fireants_engine.deformations import (
+    AffineMap,
+    Compositive,
+    Deformation,
+    FreeForm,
+    Rigid,
+    Source,
+    StationaryVelocity,
+    Symmetric,
+)
 from fireants_engine.errors import RecipeError
-from fireants_engine.optimise import Adam, Stop
+from fireants_engine.features import MIND, Distance, OneHot
+from fireants_engine.optimise import SGD, Adam, LevenbergMarquardt, Stop
 from fireants_engine.pipeline import Centre, Level, Moments, Pyramid, Stage
 from fireants_engine.recipe import Recipe
+from fireants_engine.recipe import deformations as d
+from fireants_engine.recipe import descents as o
 from fireants_engine.recipe import models as m
+from fireants_engine.recipe import terms as t
 from fireants_engine.recipe.build import build, build_stage
-from fireants_engine.similarity import LNCC, SSD, MutualInformation, Term
+from fireants_engine.regularise import Bending, Diffusion, Elastic, JacobianPenalty, Laplacian
+from fireants_engine.similarity import (
+    LNCC,
+    NCC,
+    SSD,
+    Dice,
+    LandmarkDistance,
+    MutualInformation,
+    Term,
+)
 from fireants_engine.transforms import Affine
 
 
 def kinds(union: Any) -> list[type]:
-    """The alternatives of a discriminated union."""
-    return list(get_args(get_args(union)[0]))
+    """The alternatives of a discriminated union, also of one made of unions."""
+    alternatives = get_args(get_args(union)[0])
+    return [kind for part in alternatives for kind in (get_args(part) or (part,))]
 
 
 def stage_of(deformation: Any = None, terms: Any = None, **more: Any) -> m.StageSpec:
     return m.StageSpec(
-        deformation=deformation or m.RigidSpec(), terms=terms or (m.SSDSpec(),), **more
+        deformation=deformation or d.RigidSpec(), terms=terms or (t.SSDSpec(),), **more
     )
 
 
@@ -72,13 +95,13 @@ def test_every_value_arrives() -> None:
     plan = build(Recipe.from_dict(FULL))
     assert plan.start == Moments(order=1, score="mi")
     turn, shear, bend = plan.stages
-    assert (turn.name, turn.deformation, turn.terms) == ("turn", Rigid(), (SSD(0.3),))
+    assert (turn.name, turn.deformation, turn.terms) == ("turn", Rigid(), (SSD(weight=0.3),))
     assert shear.deformation == AffineMap()
     assert shear.terms == (MutualInformation(weight=0.6, bins=20),)
     assert bend == Stage(
         name="bend",
         deformation=Compositive(1.1, 1.2, 1.3, 1.4),
-        terms=(LNCC(2.1, 5, squared=False), SSD(2.2)),
+        terms=(LNCC(weight=2.1, radius_vox=5, squared=False), SSD(weight=2.2)),
         descent=Adam(step=0.31, decay=0.32, beta1=0.33, beta2=0.34, eps_rel=0.35),
         pyramid=Pyramid((Level(3.5, 41), Level(1.25, 42)), 9),
         stop=Stop(tolerance=0.004, window=6),
@@ -89,10 +112,16 @@ def test_every_kind_of_the_schema_is_built() -> None:
     """A kind that is added to the recipe and forgotten here would give None."""
     for kind in kinds(m.DeformationSpec):
         assert isinstance(build_stage(stage_of(deformation=kind())).deformation, Deformation)
-    for kind in kinds(m.TermSpec):
-        (term,) = build_stage(stage_of(terms=(kind(weight=0.7),))).terms
+    for kind in kinds(t.TermSpec):
+        halves = d.SymmetricSpec()
+        spec = kind(weight=0.7, level_weights=(2.0, 0.5))
+        (term,) = build_stage(stage_of(halves, (spec,))).terms
         assert isinstance(term, Term)
-        assert term.weight == 0.7
+        assert (term.weight, term.level_weights) == (0.7, (2.0, 0.5))
+        assert [term.at(level).weight for level in range(3)] == pytest.approx([1.4, 0.35, 0.35])
+    for kind in kinds(o.DescentSpec):
+        made = build_stage(stage_of(d.GreedySpec(), descent=kind(step=0.25, decay=0.75)))
+        assert (made.descent.step, made.descent.decay) == (0.25, 0.75)
     starts = [build(m.Recipe(start=kind(), stages=(stage_of(),))).start for kind in kinds(m.Start)]
     assert starts == [None, Centre(), Moments()]
 
@@ -100,12 +129,26 @@ def test_every_kind_of_the_schema_is_built() -> None:
 @pytest.mark.parametrize(
     ("spec", "made"),
     [
-        (m.GreedySpec(), Compositive()),
-        (m.AdamSpec(), Adam()),
+        (d.RigidSpec(), Rigid()),
+        (d.AffineSpec(), AffineMap()),
+        (d.GreedySpec(), Compositive()),
+        (d.SymmetricSpec(), Symmetric()),
+        (d.VelocitySpec(), StationaryVelocity()),
+        (d.FreeFormSpec(), FreeForm()),
+        (o.AdamSpec(), Adam()),
+        (o.SGDSpec(), SGD()),
+        (o.LMSpec(), LevenbergMarquardt()),
         (m.StopSpec(), Stop()),
-        (m.SSDSpec(), SSD()),
-        (m.LNCCSpec(), LNCC()),
-        (m.MISpec(), MutualInformation()),
+        (t.SSDSpec(), SSD()),
+        (t.NCCSpec(), NCC()),
+        (t.LNCCSpec(), LNCC()),
+        (t.MISpec(), MutualInformation()),
+        (t.MINDFeatures(), MIND()),
+        (t.DiffusionSpec(), Diffusion()),
+        (t.ElasticSpec(), Elastic()),
+        (t.LaplacianSpec(), Laplacian()),
+        (t.JacobianSpec(), JacobianPenalty()),
+        (t.BendingSpec(), Bending()),
         (m.MomentsStart(), Moments()),
     ],
     ids=lambda x: type(x).__name__,
@@ -113,7 +156,40 @@ def test_every_kind_of_the_schema_is_built() -> None:
 def test_defaults_of_recipe_and_engine_are_the_same(spec: m.Spec, made: Any) -> None:
     assert is_dataclass(made)
     values = {f.name: getattr(made, f.name) for f in fields(made)}
-    assert spec.model_dump(exclude={"kind"}).items() <= values.items()
+    of_the_source = {"kind", "input", "features", "channels", "masks"}
+    given = spec.model_dump(exclude=of_the_source)
+    assert {name: values[name] for name in given} == given
+    if "source" in values:
+        assert build_stage(stage_of(d.GreedySpec(), (spec,))).terms == (made,)
+
+
+@pytest.mark.parametrize(
+    ("spec", "source"),
+    [
+        (
+            t.SSDSpec(features={"kind": "mind", "radius_vox": 2}),
+            Source(features=MIND(radius_vox=2)),
+        ),
+        (t.LNCCSpec(input="t2", channels=(1,)), Source("t2", channels=(1,))),
+        (t.MISpec(input="t2", masks="moving"), Source("t2", masks="moving")),
+        (t.DiceSpec(labels=(3, 4)), Source("labels", OneHot((3, 4)))),
+        (t.ContourSpec(limit_mm=5), Source("labels", Distance((), 5))),
+        (t.LandmarksSpec(), Source()),
+    ],
+    ids=lambda x: getattr(x, "kind", ""),
+)
+def test_a_term_looks_where_its_spec_says(spec: Any, source: Source) -> None:
+    (term,) = build_stage(stage_of(terms=(spec,))).terms
+    assert term.source == source
+    needs = {"dice": "labels", "contour": "labels", "landmarks": "landmarks"}
+    assert term.needs == needs.get(spec.kind, source.name)
+
+
+def test_landmarks_without_a_reach_are_not_robust() -> None:
+    for given, made in ((0, None), (2.5, 2.5)):
+        (term,) = build_stage(stage_of(terms=(t.LandmarksSpec(robust_mm=given),))).terms
+        assert term == LandmarkDistance(robust_mm=made)
+    assert build_stage(stage_of(terms=(t.DiceSpec(),))).terms == (Dice(),)
 
 
 def test_the_default_pyramid_is_that_of_the_recipe() -> None:

@@ -11,11 +11,13 @@ import torch
 
 import fireants_engine as fe
 from fireants_engine.errors import InputError, RecipeError
-from fireants_engine.geometry import Image
+from fireants_engine.geometry import Image, Landmarks
 from fireants_engine.io import load_image, save_image
+from fireants_engine.recipe import Recipe
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows import rundir
-from fireants_engine.workflows.rundir import check_output_folder, load_run, replay, save_run
+from fireants_engine.workflows.replay import replay
+from fireants_engine.workflows.rundir import check_output_folder, load_run, save_run
 
 ALWAYS = {
     "warped.nii.gz",
@@ -97,7 +99,7 @@ def test_report(make_pair, recipe, labelled, tmp_path: Path) -> None:
         tmp_path / "out",
         moving_labels=labelled(moving),
         fixed_labels=labelled(fixed),
-        landmarks=(points, result.transform(points)),
+        landmarks=Landmarks(points, result.transform(points)),
     )
     assert files(tmp_path / "out") == ALWAYS | {"warped_labels.nii.gz"}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -234,3 +236,38 @@ def test_not_a_run_directory(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(InputError, match="damaged"):
         load_run(tmp_path)
+
+
+def test_a_deformable_start_is_kept_and_replayed(make_pair, recipe, tmp_path: Path) -> None:
+    fixed, moving = make_pair("oblique")
+    first = fe.register(fixed, moving, recipe)
+    second = fe.register(fixed, moving, recipe, initial=first.forward)
+    second.save(tmp_path / "out")
+    assert files(tmp_path / "out") == ALWAYS | {"0InitialWarp.nii.gz"}
+    again = replay(tmp_path / "out", fixed=fixed, moving=moving)
+    points = fixed.grid.points_mm()[::7]
+    np.testing.assert_allclose(again.transform(points), second.transform(points), atol=1e-3)
+    moved = np.abs(second.transform(points) - first.transform(points)).max()
+    assert moved > 1e-2  # it went on
+
+
+def test_a_term_on_labels_replays_with_the_labels(make_pair, recipe, tmp_path: Path) -> None:
+    fixed, moving = make_pair("flat")
+
+    def labels(image: Image) -> Image:
+        return Image((image.data > image.data.mean()).to(torch.int32), image.grid)
+
+    stages = [stage.model_dump() for stage in recipe.stages]
+    stages[-1]["terms"] = [{"kind": "dice"}]
+    dice = Recipe.from_dict({**recipe.to_dict(), "stages": stages})
+    with pytest.raises(InputError, match="needs label maps of both images"):
+        fe.register(fixed, moving, dice)
+    extras = fe.Extras(moving_labels=labels(moving), fixed_labels=labels(fixed))
+    result = fe.register(fixed, moving, dice, extras=extras)
+    result.save(tmp_path / "out")
+    report = load_run(tmp_path / "out").report
+    assert report["quality"]["dice"]["after"]["mean"] > report["quality"]["dice"]["before"]["mean"]
+    again = replay(tmp_path / "out", fixed=fixed, moving=moving, extras=extras)
+    torch.testing.assert_close(again.warp_field.u, result.warp_field.u, rtol=0, atol=0)
+    with pytest.raises(InputError, match="labels of this run did not come from a file"):
+        replay(tmp_path / "out", fixed=fixed, moving=moving)

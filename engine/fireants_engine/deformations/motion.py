@@ -1,0 +1,155 @@
+"""Motion: the map of one evaluation, and what the terms see of the images through it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fireants_engine.context import ExecutionContext
+from fireants_engine.deformations.pair import Pair
+from fireants_engine.transforms.invert import sample_points, solve_points
+
+
+class Motion(ABC):
+    """The present map, differentiable in the variable of the state it was made from.
+
+    Made once per evaluation; every source of every term is seen through it.
+    """
+
+    @property
+    @abstractmethod
+    def warps(self) -> tuple[Tensor, ...]:
+        """Displacements (1, d, *spatial) in voxels of the level's fixed grid; () where linear."""
+
+    @abstractmethod
+    def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
+        """Both images of `pair` as the terms see them."""
+
+    @abstractmethod
+    def points(self, fixed: Tensor) -> Tensor:
+        """Fixed points (d, n) in fixed voxels -> moving voxels (d, n)."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the terms compare: both images on one grid, and what each sample counts.
+
+    weight: (1, 1, *spatial), by masks and field of view; None for 1. mask: by the masks alone,
+    for terms that look at neighbourhoods. motion: the map behind them, for terms that look at
+    the map itself or at points.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    weight: Tensor | None = None
+    mask: Tensor | None = None
+    motion: Motion | None = None
+
+
+def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a * b
+
+
+@dataclass(frozen=True)
+class Pulled(Motion):
+    """`A (x + u(x)) + t`: the moving image comes to the fixed grid.
+
+    matrix: (d, d+1), fixed voxel -> moving voxel; u: (1, d, *spatial) voxels or None.
+    """
+
+    matrix: Tensor
+    u: Tensor | None = None
+
+    @property
+    def warps(self) -> tuple[Tensor, ...]:
+        return () if self.u is None else (self.u,)
+
+    def moving(self, pair: Pair, ctx: ExecutionContext) -> Tensor:
+        """The moving image on the fixed grid.
+
+        Beyond its field of view it continues with its border value: a jump there to any constant
+        would pull at the transform.
+        """
+        return ctx.kernels.warp(
+            pair.moving, self.matrix, pair.fixed_grid.shape, self.u, border=True
+        )
+
+    def carried(self, image: Tensor, pair: Pair, ctx: ExecutionContext) -> Tensor:
+        """A mask of the moving image on the fixed grid, 0 beyond it; no gradient."""
+        still = None if self.u is None else self.u.detach()
+        return ctx.kernels.warp(image, self.matrix.detach(), pair.fixed_grid.shape, still)
+
+    def mask(self, pair: Pair, ctx: ExecutionContext) -> Tensor | None:
+        """Product of both masks on the fixed grid."""
+        if pair.moving_mask is None:
+            return pair.fixed_mask
+        return _product(pair.fixed_mask, self.carried(pair.moving_mask, pair, ctx))
+
+    def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
+        mask = self.mask(pair, ctx)
+        return Views(pair.fixed, self.moving(pair, ctx), mask, mask, self)
+
+    def points(self, fixed: Tensor) -> Tensor:
+        where = fixed if self.u is None else fixed + sample_points(self.u, fixed)
+        return self.matrix[:, :-1] @ where + self.matrix[:, -1:]
+
+
+@dataclass(frozen=True)
+class LinearlyPulled(Pulled):
+    """The same with few parameters, which reach far: what lies beyond the moving image's field
+    of view is not known and does not count. `u` is part of the start and does not move."""
+
+    @property
+    def warps(self) -> tuple[Tensor, ...]:
+        return ()
+
+    def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
+        mask = self.mask(pair, ctx)
+        inside = self.carried(pair.field_of_view, pair, ctx)
+        return Views(pair.fixed, self.moving(pair, ctx), _product(inside, mask), mask, self)
+
+
+@dataclass(frozen=True)
+class Halfway(Motion):
+    """Both images come to a midpoint: fixed(x + u_f(x)) and moving(A (x + u_m(x)) + t).
+
+    u_fixed, u_moving: (1, d, *spatial) in voxels of the fixed grid, which is the midpoint's too.
+    """
+
+    matrix: Tensor
+    u_fixed: Tensor
+    u_moving: Tensor
+
+    @property
+    def warps(self) -> tuple[Tensor, ...]:
+        return (self.u_fixed, self.u_moving)
+
+    def _fixed(self) -> Pulled:
+        dim = self.u_fixed.shape[1]
+        eye = torch.eye(dim, dim + 1, device=self.u_fixed.device, dtype=self.u_fixed.dtype)
+        return Pulled(eye, self.u_fixed)
+
+    def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
+        own, other = self._fixed(), Pulled(self.matrix, self.u_moving)
+        shape = pair.fixed_grid.shape
+        fixed = ctx.kernels.warp(pair.fixed, own.matrix, shape, own.u, border=True)
+        masks = [
+            None if mask is None else motion.carried(mask, pair, ctx)
+            for motion, mask in ((own, pair.fixed_mask), (other, pair.moving_mask))
+        ]
+        mask = _product(*masks)
+        return Views(fixed, other.moving(pair, ctx), mask, mask, self)
+
+    def points(self, fixed: Tensor) -> Tensor:
+        """`phi_M(phi_F^-1(q))`: the midpoint m is solved for; to first order moving phi_F at m by
+        d moves the result by -A d."""
+        with torch.no_grad():
+            middle = solve_points(self.u_fixed, fixed, fixed, 1e-3)
+        half = sample_points(self.u_fixed, middle)
+        where = middle + sample_points(self.u_moving, middle) - (half - half.detach())
+        return self.matrix[:, :-1] @ where + self.matrix[:, -1:]

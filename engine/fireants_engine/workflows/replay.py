@@ -1,0 +1,160 @@
+"""Repeating a saved run from its folder: same inputs, recipe, start and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fireants_engine.errors import InputError, RecipeError
+from fireants_engine.geometry import Image, Landmarks
+from fireants_engine.io.images import load_image
+from fireants_engine.io.transforms import load_displacement, load_transform
+from fireants_engine.pipeline import Event, Extras
+from fireants_engine.pipeline.inputs import LABELS
+from fireants_engine.recipe.build import build
+from fireants_engine.transforms import Affine, Chain, Transform
+from fireants_engine.workflows.registration import Execution, register
+from fireants_engine.workflows.report import data_sha256, file_sha256
+from fireants_engine.workflows.result import Result
+from fireants_engine.workflows.rundir import INITIAL_FILE, SavedRun, load_run
+
+
+def _check_same(item: dict[str, Any], given: Image, name: str) -> Image:
+    """`given`, whose content must be that of the run."""
+    if given.path is not None and "sha256" in item:
+        same = file_sha256(Path(given.path)) == item["sha256"]
+    elif "data_sha256" in item:
+        same = data_sha256(given.data) == item["data_sha256"]
+    else:
+        return given  # data in memory against a file: nothing to compare
+    if not same:
+        raise _changed(given.path or given.name, name)
+    return given
+
+
+def _changed(what: str, name: str) -> InputError:
+    return InputError(
+        f"{what}: the {name} has changed since the run (its sha256 differs); restore the file, "
+        "or start a new run."
+    )
+
+
+def _same_input(report: dict[str, Any], role: str, given: Image | None) -> Image:
+    """The image of a run again: loaded from its path, or as given; its content must agree."""
+    item = report["inputs"][role]
+    name = role.replace("_", " ")
+    if given is None:
+        if item["path"] is None:
+            raise InputError(
+                f"The {name} of this run did not come from a file; give it to replay({role}=...)."
+            )
+        given = load_image(item["path"])
+    return _check_same(item, given, name)
+
+
+def _pair(report: dict[str, Any], given: dict[str, Image | None]) -> dict[str, Image]:
+    """Fixed and moving with their masks."""
+    pair = {role: _same_input(report, role, image) for role, image in given.items()}
+    for role, image in pair.items():
+        item = report["inputs"].get(f"{role}_mask")
+        if item is None:
+            pair[role] = replace(image, mask=None)
+        elif item["path"] is not None:
+            pair[role] = image.with_mask(_same_input(report, f"{role}_mask", None))
+        elif image.mask is None or data_sha256(image.mask) != item["data_sha256"]:
+            raise InputError(
+                f"The {role} mask of this run did not come from a file; give "
+                f"replay({role}=...) the image with that mask."
+            )
+    return pair
+
+
+def _initial(saved: SavedRun) -> Transform | None:
+    """The start that was given to the run, None where the recipe's own was used."""
+    start = saved.report["start"]
+    if start["kind"] != "given":
+        return None
+    item = saved.report["inputs"].get("init")
+    if start.get("deformable") and item is not None and item["path"] is not None:
+        path = Path(item["path"])
+        if path.is_file() and file_sha256(path) != item["sha256"]:
+            raise _changed(str(path), "initial transform")
+        return load_transform(path)
+    affine = Affine(np.array(start["matrix"]), np.array(start["centre_mm"]))
+    if not start.get("deformable"):
+        return affine
+    return Chain([load_displacement(saved.folder / INITIAL_FILE), affine])
+
+
+def _extras(saved: SavedRun, given: Extras | None) -> Extras:
+    """What the run's terms used: from `given`, or from the files and points of the report."""
+    report, given = saved.report, given or Extras()
+    inputs = report["inputs"]
+    wanted = {name for _, name in build(saved.recipe).needs()}
+    marks, landmarks = report.get("landmarks"), given.landmarks
+    if marks is not None:
+        points = (np.array(marks[key]) for key in ("fixed_mm", "moving_mm", "weights"))
+        landmarks = Landmarks(*points)
+
+    def again(role: str, image: Image | None, name: str) -> Image | None:
+        item = inputs.get(role)
+        if item is None or name not in wanted:
+            return image
+        if image is None and item["path"] is None:
+            raise InputError(
+                f"The {role.replace('_', ' ')} of this run did not come from a file; give it to "
+                "replay(extras=...)."
+            )
+        return _check_same(item, load_image(item["path"]) if image is None else image, role)
+
+    images = {}
+    for role in (key for key in inputs if key.endswith(":fixed")):
+        name = role.removesuffix(":fixed")
+        fixed, moving = given.images.get(name, (None, None))
+        both = (again(role, fixed, name), again(f"{name}:moving", moving, name))
+        if both[0] is not None and both[1] is not None:
+            images[name] = both
+    return Extras(
+        again("moving_labels", given.moving_labels, LABELS),
+        again("fixed_labels", given.fixed_labels, LABELS),
+        landmarks,
+        images,
+    )
+
+
+def replay(
+    folder: str | Path,
+    *,
+    fixed: Image | None = None,
+    moving: Image | None = None,
+    extras: Extras | None = None,
+    execution: Execution | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Result:
+    """Repeat a saved run: same inputs (checked by sha256), recipe, start and seed.
+
+    fixed, moving, extras: needed where the inputs did not come from files (then with their
+    masks). execution: default the run's own device and kernels. On the same machine and number
+    of threads the transform is the same to the bit. Raises InputError for changed inputs.
+    """
+    saved = load_run(folder)
+    if saved.recipe.hash != saved.report["recipe"]["hash"]:
+        raise RecipeError(
+            f"{saved.folder / 'recipe.yaml'}: the recipe was changed since the run; "
+            "use it for a new run instead of a replay."
+        )
+    pair = _pair(saved.report, {"fixed": fixed, "moving": moving})
+    where = saved.report["execution"]
+    return register(
+        pair["fixed"],
+        pair["moving"],
+        saved.recipe,
+        execution=execution or Execution(where["device"], where["kernels"]),
+        initial=_initial(saved),
+        extras=_extras(saved, extras),
+        on_event=on_event,
+    )
