@@ -50,7 +50,7 @@ def accuracy(result: dict) -> str:
         "the files each program wrote. Means over the pairs. *Dice* warps the labels as each "
         "program recommends; *nearest* warps all alike. *Folds*: share of foreground voxels where "
         "any one-sided difference of the warp has a determinant <= 0. *Inverse*: "
-        "|T(T^-1(x)) - x| in voxels; empty where a program saves no inverse. Seconds of ours are "
+        "|T(T^-1(x)) - x| in voxels; empty where none was saved. Seconds of ours are "
         "the whole process with its report and labels; those of the others hold neither their "
         "start nor the labels. Seconds in brackets were measured while other work went first: "
         "compare the processor seconds of those.",

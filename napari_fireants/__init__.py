@@ -23,6 +23,7 @@ def register(
     fixed_mask: Any = None,
     moving_mask: Any = None,
     moving_labels: Any = None,
+    fixed_labels: Any = None,
     device: str = "auto",
 ) -> Session:
     """Start a registration in `viewer`, as the Register dock would, and return its session.
@@ -41,6 +42,7 @@ def register(
         "fixed_mask": fixed_mask,
         "moving_mask": moving_mask,
         "moving_labels": moving_labels,
+        "fixed_labels": fixed_labels,
     }
     layers = {
         role: viewer.layers[layer] if isinstance(layer, str) else layer

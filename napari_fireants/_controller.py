@@ -30,6 +30,7 @@ class Roles:
     fixed_mask: Layer | None = None
     moving_mask: Layer | None = None
     moving_labels: Layer | None = None
+    fixed_labels: Layer | None = None
 
 
 class Controller:
@@ -91,6 +92,7 @@ class Controller:
             maybe(roles.fixed_mask),
             maybe(roles.moving_mask),
             maybe(roles.moving_labels),
+            maybe(roles.fixed_labels),
         )
         self.last_roles = roles
         with self.hold_painting():
@@ -124,14 +126,9 @@ class Controller:
         product = self.session.product
         if product is None:
             raise InputError("Run a registration first.")
-        layer = self.last_roles.moving_labels
-        labels = None if layer is None else snapshot(layer)
 
         def work() -> Path:
-            from napari_fireants._layers import to_image
-
-            image = None if labels is None else to_image(labels)
-            product.result.save(folder, moving_labels=image)
+            product.result.save(folder)
             return Path(folder)
 
         if not self.session.submit(work, done):

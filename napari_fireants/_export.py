@@ -31,6 +31,7 @@ class Files:
     fixed_mask: Source | None = None
     moving_mask: Source | None = None
     moving_labels: Source | None = None
+    fixed_labels: Source | None = None
 
     def given(self) -> dict[str, Source]:
         parts = {role: getattr(self, role) for role in self.__dataclass_fields__}
@@ -118,7 +119,11 @@ def python_script(entry: Entry, files: Files, device: str = "auto") -> str:
         lines += [f"    {path!r}: {value!r}," for path, value in changed.items()]
         lines.append("})")
     where = "" if device == "auto" else f", execution=fe.Execution(device={device!r})"
+    labels = [role for role in files.given() if role.endswith("_labels")]
+    if labels:
+        given = ", ".join(f"{role}={role}" for role in labels)
+        lines.append(f"extras = fe.Extras({given})")
+        where = f", extras=extras{where}"
     lines.append(f"result = fe.register(fixed, moving, recipe{where})")
-    labels = ", moving_labels=moving_labels" if files.moving_labels else ""
-    lines.append(f"result.save({OUTPUT!r}{labels})")
+    lines.append(f"result.save({OUTPUT!r})")
     return "\n".join(lines) + "\n"

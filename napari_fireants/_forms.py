@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QFormLayout,
     QGridLayout,
     QHBoxLayout,
@@ -25,8 +24,21 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_fireants._fields import DecimalBox, Section, guard_wheel, small_button
+
 Schema = dict[str, Any]
-_NAMES = {"adam": "Adam", "rmsprop": "RMSprop"}
+_NAMES = {
+    "adam": "Adam",
+    "rmsprop": "RMSprop",
+    "levenberg_marquardt": "Levenberg-Marquardt",
+    "dice": "Dice",
+    "free_form": "Free-form",
+    "diffusion": "Smoothness: diffusion",
+    "elastic": "Smoothness: elastic",
+    "laplacian": "Smoothness: Laplacian",
+    "bending": "Smoothness: bending",
+    "jacobian": "Volume: Jacobian",
+}
 
 
 def resolve(node: Schema, root: Schema) -> Schema:
@@ -60,39 +72,6 @@ def example(node: Schema, root: Schema) -> Any:
     if node.get("type") == "array":
         return [example(node["items"], root) for _ in range(node.get("minItems", 0))]
     return {name: example(sub, root) for name, sub in node.get("properties", {}).items()}
-
-
-class _WheelGuard(QObject):
-    """Scrolling the panel must not change a value that happens to be under the pointer."""
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.Wheel and not watched.hasFocus():
-            event.ignore()
-            return True
-        return False
-
-
-def guard_wheel(widget: QWidget) -> QWidget:
-    """Let `widget` react to the wheel only while it has the focus."""
-    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-    widget.installEventFilter(_WheelGuard(widget))
-    return widget
-
-
-def small_button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
-    button = QPushButton(text)
-    button.setFixedWidth(28)
-    button.setToolTip(tip)
-    button.setAccessibleName(tip)
-    button.clicked.connect(lambda: clicked())
-    return button
-
-
-class _DecimalBox(QDoubleSpinBox):
-    """Shows no trailing zeros."""
-
-    def textFromValue(self, value: float) -> str:
-        return f"{value:.{self.decimals()}f}".rstrip("0").rstrip(".")
 
 
 class Editor(QWidget):
@@ -138,7 +117,7 @@ def _leaf(node: Schema, value: Any) -> tuple[QWidget, Callable[[], Any], Any]:
         line = QLineEdit(str(value))
         return line, line.text, line.editingFinished
     whole = node["type"] == "integer"
-    spin = QSpinBox() if whole else _DecimalBox()
+    spin = QSpinBox() if whole else DecimalBox()
     low = node.get("minimum", node.get("exclusiveMinimum", -1_000_000_000))
     high = node.get("maximum", node.get("exclusiveMaximum", 1_000_000_000))
     if not whole:
@@ -156,8 +135,46 @@ def _leaf(node: Schema, value: Any) -> tuple[QWidget, Callable[[], Any], Any]:
     return guard_wheel(spin), spin.value, spin.valueChanged
 
 
+class NumbersEditor(Editor):
+    """A few numbers in one line, separated by commas; what is no number is put back."""
+
+    def __init__(self, node: Schema, value: list[float]) -> None:
+        super().__init__()
+        self._read = int if node["items"].get("type") == "integer" else float
+        self._value = list(value)
+        self._line = QLineEdit()
+        self._line.setPlaceholderText("default")
+        self._line.setToolTip(node.get("description", ""))
+        self._line.setAccessibleName(node.get("title", ""))
+        self._line.editingFinished.connect(self._edited)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self._line)
+        self._show()
+
+    def _show(self) -> None:
+        self._line.setText(", ".join(f"{number:g}" for number in self._value))
+
+    def _edited(self) -> None:
+        texts = self._line.text().replace(";", ",").replace(" ", ",").split(",")
+        try:
+            value = [self._read(text) for text in texts if text]
+        except ValueError:
+            value = self._value
+        changed, self._value = value != self._value, value
+        self._show()
+        if changed:
+            self.changed.emit()
+
+    def value(self) -> list[float]:
+        return list(self._value)
+
+
 class ObjectEditor(Editor):
-    """All properties of an object in a form; properties in `skip` are kept but not shown."""
+    """All properties of an object in a form; properties in `skip` are kept but not shown.
+
+    Those the schema calls advanced are folded away at the end.
+    """
 
     def __init__(
         self, node: Schema, root: Schema, value: dict[str, Any], skip: tuple[str, ...] = ()
@@ -165,10 +182,10 @@ class ObjectEditor(Editor):
         super().__init__()
         self._fixed = {}
         self._editors: dict[str, Editor] = {}
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setVerticalSpacing(3)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(3)
+        forms = {False: _form(), True: _form()}
         for name, raw in node.get("properties", {}).items():
             sub = resolve(raw, root)
             present = value[name] if name in value else example(sub, root)
@@ -178,8 +195,9 @@ class ObjectEditor(Editor):
             editor = make_editor(sub, root, present)
             editor.changed.connect(self.changed)
             self._editors[name] = editor
+            form = forms[bool(sub.get("advanced"))]
             title = _title(name, sub)
-            if isinstance(editor, ValueEditor):
+            if isinstance(editor, ValueEditor | NumbersEditor):
                 label = QLabel(title)
                 label.setToolTip(sub.get("description", ""))
                 label.setWordWrap(True)
@@ -187,9 +205,22 @@ class ObjectEditor(Editor):
             else:
                 form.addRow(_heading(title, sub.get("description", "")))
                 form.addRow(editor)
+        box.addLayout(forms[False])
+        if forms[True].rowCount():
+            more = QWidget()
+            more.setLayout(forms[True])
+            box.addWidget(Section("More", more))
 
     def value(self) -> dict[str, Any]:
         return {**self._fixed, **{name: e.value() for name, e in self._editors.items()}}
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setVerticalSpacing(3)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    return form
 
 
 def _title(name: str, node: Schema) -> str:
@@ -343,6 +374,8 @@ def make_editor(node: Schema, root: Schema, value: Any, skip: tuple[str, ...] = 
     if "oneOf" in node:
         return UnionEditor(node, root, value)
     if node.get("type") == "array":
+        if resolve(node["items"], root).get("type") in ("number", "integer"):
+            return NumbersEditor(node, value)
         simple = "oneOf" not in resolve(node["items"], root)
         return TableEditor(node, root, value) if simple else ListEditor(node, root, value)
     if node.get("type") == "object":

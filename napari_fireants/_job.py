@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fireants_engine import Control, Execution, Image, InputError, PreviewRequest, Result, run
+from fireants_engine import Control, Execution, Extras, Image, PreviewRequest, Result, run
 from fireants_engine import __version__ as engine_version
 from fireants_engine.context import available_devices
 from fireants_engine.ops import warp_image
@@ -102,15 +102,18 @@ def run_job(job: Job, link: Link) -> Product | None:
     link.progress(Progress(text="Reading the images"))
     fixed = _masked(to_image(job.fixed), job.fixed_mask)
     moving = _masked(to_image(job.moving), job.moving_mask)
-    labels = None if job.moving_labels is None else to_image(job.moving_labels)
-    if labels is not None and labels.dim != moving.dim:
-        raise InputError(
-            f"{labels.name} is {labels.dim}D but {moving.name} is {moving.dim}D; choose labels "
-            "drawn on the moving image."
-        )
+    both = (job.moving_labels, job.fixed_labels)
+    labels, fixed_labels = (None if item is None else to_image(item) for item in both)
     report = _Reporter(link, fixed.grid.shape)
     result: Result | None = None
-    steps = run(fixed, moving, job.recipe, execution=Execution(device=job.device), control=control)
+    steps = run(
+        fixed,
+        moving,
+        job.recipe,
+        execution=Execution(device=job.device),
+        control=control,
+        extras=Extras(labels, fixed_labels),
+    )
     for event in steps:
         if isinstance(event, ev.RunFinished):
             result = event.result

@@ -53,6 +53,7 @@ class Job:
     fixed_mask: Snapshot | None = None
     moving_mask: Snapshot | None = None
     moving_labels: Snapshot | None = None
+    fixed_labels: Snapshot | None = None
 
 
 @dataclass(frozen=True)

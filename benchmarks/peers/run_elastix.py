@@ -67,6 +67,8 @@ def main() -> None:
                 moving,
                 parameter_object=maps,
                 log_to_console=False,
+                log_to_file=True,
+                output_directory=str(args.out),
                 **masks,
             )
         with clock.step("field"):

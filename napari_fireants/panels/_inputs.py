@@ -9,14 +9,13 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidge
 
 from fireants_engine.errors import InputError
 from napari_fireants._controller import Roles
-from napari_fireants._forms import small_button
+from napari_fireants._fields import Section, small_button
 from napari_fireants._layers import snapshot
 from napari_fireants._scene import Scene
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
     LayerCombo,
     Message,
-    Section,
     caption,
     primary,
 )
@@ -55,6 +54,7 @@ class InputsEditor(QWidget):
                 ("fixed_mask", "Fixed mask"),
                 ("moving_mask", "Moving mask"),
                 ("moving_labels", "Moving labels"),
+                ("fixed_labels", "Fixed labels"),
             )
         }
         layout = QVBoxLayout(self)
@@ -103,6 +103,8 @@ class InputsEditor(QWidget):
             "fixed_mask": "Only its non-zero voxels are matched; on the fixed image's grid.",
             "moving_mask": "Only its non-zero voxels are matched; on the moving image's grid.",
             "moving_labels": "Labels drawn on the moving image; brought along by the result.",
+            "fixed_labels": "Labels drawn on the fixed image, for terms that match labels (Dice, "
+            "contour) and for the report.",
         }
         for role, combo in self.optional.items():
             combo.setToolTip(tips[role])
@@ -135,7 +137,7 @@ class InputsEditor(QWidget):
             self.fixed.choose(fixed)
             self.moving.choose(moving)
         for role, combo in self.optional.items():
-            combo.offer(labels if role == "moving_labels" else [*labels, *images])
+            combo.offer(labels if role.endswith("_labels") else [*labels, *images])
         self.hint.setVisible(len(images) < 2)
         self._chosen()
 

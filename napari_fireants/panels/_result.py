@@ -220,6 +220,7 @@ class ResultPanel(QWidget):
             source(roles.fixed_mask),
             source(roles.moving_mask),
             source(roles.moving_labels),
+            source(roles.fixed_labels),
         )
 
 

@@ -17,7 +17,8 @@ from qtpy.QtWidgets import (
 
 from fireants_engine.errors import RecipeError
 from fireants_engine.recipe.models import Recipe
-from napari_fireants._forms import Editor, example, make_editor, small_button
+from napari_fireants._fields import small_button
+from napari_fireants._forms import Editor, example, make_editor
 from napari_fireants._store import RecipeStore
 
 

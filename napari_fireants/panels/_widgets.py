@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
 
-from napari_fireants._forms import guard_wheel
+from napari_fireants._fields import guard_wheel
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -70,27 +70,6 @@ class Message(QLabel):
         self.setText(text)
         self.setToolTip(details)
         self.setVisible(bool(text))
-
-
-class Section(QWidget):
-    """A heading that shows and hides what is below it; hidden at first."""
-
-    def __init__(self, title: str, content: QWidget) -> None:
-        super().__init__()
-        self._title, self._content = title, content
-        self.heading = QPushButton()
-        self.heading.setStyleSheet("QPushButton { text-align: left; padding: 4px 6px; }")
-        self.heading.clicked.connect(lambda: self.show_content(self._content.isHidden()))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
-        layout.addWidget(self.heading)
-        layout.addWidget(content)
-        self.show_content(False)
-
-    def show_content(self, shown: bool = True) -> None:
-        self._content.setVisible(shown)
-        self.heading.setText(f"{'▾' if shown else '▸'}  {self._title}")
 
 
 class LayerCombo(QComboBox):

@@ -23,7 +23,7 @@ from fireants_engine.errors import FireantsError
 from fireants_engine.recipe.models import Recipe
 from fireants_engine.recipe.presets import preset_names
 from napari_fireants._controller import Controller
-from napari_fireants._forms import guard_wheel
+from napari_fireants._fields import Section, guard_wheel
 from napari_fireants._session import Product, Progress, State
 from napari_fireants.panels._curve import LossCurve
 from napari_fireants.panels._inputs import InputsEditor
@@ -32,7 +32,6 @@ from napari_fireants.panels._stages import StagesEditor
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
     Message,
-    Section,
     button,
     caption,
     held_painting,

@@ -59,7 +59,9 @@ def test_python_runs_and_says_the_same() -> None:
         "moving = moving.with_mask(moving_mask)",
         "recipe = fe.Recipe.preset('rigid')",
         "    'seed': 3,",
-        "result = fe.register(fixed, moving, recipe, execution=fe.Execution(device='cpu'))",
-        "result.save('registration', moving_labels=moving_labels)",
+        "extras = fe.Extras(moving_labels=moving_labels)",
+        "result = fe.register(fixed, moving, recipe, extras=extras, "
+        "execution=fe.Execution(device='cpu'))",
+        "result.save('registration')",
     ):
         assert line in script

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QLabel, QSpinBox
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLabel, QLineEdit, QSpinBox
 
 from fireants_engine.recipe.models import Recipe
 from fireants_engine.recipe.presets import preset_names
+from napari_fireants._fields import Section
 from napari_fireants._forms import ListEditor, TableEditor, UnionEditor, make_editor
 from napari_fireants._store import RecipeStore
 from napari_fireants.panels._stages import StagesEditor
@@ -80,12 +81,57 @@ def test_stages_editor_edits_the_store(qtbot) -> None:
     panel.undo.click()
     assert store.recipe == Recipe.preset("brain-mri")
     assert panel.list.item(0).checkState() == Qt.CheckState.Checked
-    panel.list.setCurrentRow(2)
-    panel._move(-1)  # greedy before affine: not a recipe
-    assert "greedy" in problems[-1]
+    panel.list.setCurrentRow(0)
+    descents = next(
+        box for box in panel._form.findChildren(QComboBox) if box.findText("Levenberg-Marquardt") >= 0
+    )
+    descents.setCurrentIndex(descents.findText("Levenberg-Marquardt"))  # not for a rigid stage
+    assert "voxel by voxel" in problems[-1]
     assert store.recipe == Recipe.preset("brain-mri")
-    panel._move(1)
+    descents.setCurrentIndex(descents.findText("SGD"))
     assert problems[-1] == ""
+    assert store.recipe.stages[0].descent.kind == "sgd"
+
+
+def test_numbers_are_read_from_one_line(qtbot) -> None:
+    node = {"type": "array", "items": {"type": "number"}, "title": "Axes", "description": "Why."}
+    editor = make_editor(node, {}, [1.0, 0.5])
+    qtbot.addWidget(editor)
+    changes: list[int] = []
+    editor.changed.connect(lambda: changes.append(1))
+    line = editor.findChild(QLineEdit)
+    assert (line.text(), line.toolTip(), line.accessibleName()) == ("1, 0.5", "Why.", "Axes")
+    for text, shown, value in (
+        ("1,0, 2.5", "1, 0, 2.5", [1, 0, 2.5]),
+        ("1 2;3", "1, 2, 3", [1, 2, 3]),
+        ("one", "1, 2, 3", [1, 2, 3]),  # put back
+        ("", "", []),
+    ):
+        line.setText(text)
+        line.editingFinished.emit()
+        assert (line.text(), editor.value()) == (shown, value)
+    assert len(changes) == 3
+    whole = make_editor({"type": "array", "items": {"type": "integer"}}, {}, [4])
+    qtbot.addWidget(whole)
+    whole.findChild(QLineEdit).setText("4, 2.5")
+    whole.findChild(QLineEdit).editingFinished.emit()
+    assert whole.value() == [4]
+
+
+def test_rare_values_are_folded_away(qtbot) -> None:
+    schema = Recipe.model_json_schema()
+    node = schema["$defs"]["GreedySpec"]
+    editor = make_editor(node, schema, {"kind": "greedy"})
+    qtbot.addWidget(editor)
+    more = editor.findChild(Section)
+    rare = {box.accessibleName() for box in more.findChildren(QLineEdit)}
+    assert "Axis weights" in rare
+    assert not more.findChildren(QDoubleSpinBox)
+    assert len(editor.findChildren(QDoubleSpinBox)) == 4
+    line = more.findChild(QLineEdit)
+    assert line.isHidden() or not line.isVisibleTo(editor)
+    more.heading.click()
+    assert line.isVisibleTo(editor)
 
 
 def test_editing_a_value_reaches_the_store(qtbot) -> None:

@@ -163,10 +163,10 @@ def parzen_mi(
 
     moving_bin: any shape, float bin coordinate in [pad, bins - 1 - pad], pad = PAD[window];
     fixed_bin: same shape, whole numbers in [0, bins - 1], of any dtype (that of `moving_bin` is
-    fastest); weight: broadcastable to it, >= 0; bins: at most 4096 (cells are counted in the images' own
-    precision). normalised: (H(F) + H(M)) / H(F, M) instead, without unit, 1 for independent
-    images, 2 for images that determine each other; 1 where both are constant. Without any weight
-    MI is 0. Raises ValueError for an unknown window.
+    fastest); weight: broadcastable to it, >= 0; bins: at most 4096 (cells are counted in the
+    images' own precision). normalised: (H(F) + H(M)) / H(F, M) instead, without unit, 1 for
+    independent images, 2 for images that determine each other; 1 where both are constant.
+    Without any weight MI is 0. Raises ValueError for an unknown window.
     """
     if window not in PAD:
         raise ValueError(f"Parzen windows are {', '.join(PAD)}, not {window!r}")

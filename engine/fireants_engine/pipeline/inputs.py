@@ -13,8 +13,8 @@ from fireants_engine.ops.resample import as_label_values, warp_image, warp_label
 from fireants_engine.transforms import Affine
 
 _REMEDY = {
-    LABELS: "label maps of both images; give --fixed-labels and --moving-labels",
-    LANDMARKS: "corresponding points; give --landmarks",
+    LABELS: "label maps of both images; give fixed labels and moving labels",
+    LANDMARKS: "corresponding points; give landmarks",
 }
 
 
@@ -61,7 +61,7 @@ class Extras:
         for stage, name in needs:
             if self._has(name):
                 continue
-            what = _REMEDY.get(name, f"the input {name!r}; give --input {name} FIXED MOVING")
+            what = _REMEDY.get(name, f"the input {name!r}; give it (--input {name} FIXED MOVING)")
             raise InputError(f"Stage {stage!r} has a term that needs {what}, or remove the term.")
         names = {name for _, name in needs}
         if LANDMARKS in names and self.landmarks is not None:

@@ -30,7 +30,7 @@ class LNCC(Term):
     squared: correlation squared (either sign of contrast matches); otherwise signed.
     window: "box", or "gaussian" of sigma = radius_vox / 2 cut at the radius.
     gradient: "exact", or "approximate" without the window sums of the backward pass (ANTs):
-    about 1.5 times as fast, but 12 to 37 degrees off on smooth images, most for small windows.
+    about 1.7 times as fast, but 12 to 37 degrees off on smooth images, most for small windows.
     level_radii_vox: radius per pyramid level, coarse to fine, the last for all that follow;
     empty for `radius_vox` on every level. Taken by `at(level)`.
 
