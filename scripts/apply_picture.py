@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 
 import fireants_engine as fe
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Affine
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("nearest", "linear", "bspline", "sinc", "label")
@@ -41,7 +38,8 @@ def main() -> None:
     middle = brain.grid.centre_mm + np.array([28.0, -42.0, 20.0])
     turn = np.array([[np.cos(0.3), -np.sin(0.3), 0], [np.sin(0.3), np.cos(0.3), 0], [0, 0, 1]])
     transform, grid = Affine.about(turn, np.array([0.7, 0.3, 0.4]), middle), panel(middle)
-    figure, axes = plt.subplots(1, len(NAMES), figsize=(12.5, 2.85), layout="constrained")
+    figure = Figure(figsize=(12.5, 2.85), layout="constrained")
+    axes = figure.subplots(1, len(NAMES))
     for axis, name in zip(axes, NAMES, strict=True):
         shown = labels if name == "label" else coarse
         got = warp_image(shown, transform, grid, interpolation=name).numpy()[0]

@@ -3,8 +3,10 @@
 `ParameterObject.GetDefaultParameterMap` for "rigid", "affine" and "bspline": four resolutions,
 Mattes MI with 2048 random samples a step, 256 steps a resolution, grid of 10 mm, bending energy.
 The first map starts at matched image centres. The transform is converted to one displacement field
-by transformix; elastix makes no inverse. Labels by nearest neighbour, as transformix does with
-order 0. Run with the interpreter of `.venv-peers-elastix`; what it writes: see `_peer.py`.
+by transformix; elastix makes no inverse. Of two masks the fixed one is used: with both, samples
+that leave the moving mask count as lost and the run ends with "too many samples map outside".
+Labels by nearest neighbour, as transformix does with order 0. Run with the interpreter of
+`.venv-peers-elastix`; what it writes: see `_peer.py`.
 """
 
 from __future__ import annotations
@@ -55,11 +57,7 @@ def main() -> None:
     clock = Clock()
     with clock.step("read"):
         fixed, moving = (itk.imread(str(p), itk.F) for p in (args.fixed, args.moving))
-        masks = {
-            name: itk.imread(str(path), itk.UC)
-            for name, path in (("fixed_mask", args.fixed_mask), ("moving_mask", args.moving_mask))
-            if path
-        }
+        masks = {"fixed_mask": itk.imread(str(args.fixed_mask), itk.UC)} if args.fixed_mask else {}
     with tempfile.TemporaryDirectory() as folder:
         with clock.step("register"):
             _, transforms = itk.elastix_registration_method(

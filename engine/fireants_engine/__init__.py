@@ -88,8 +88,8 @@ if TYPE_CHECKING:
     from fireants_engine.recipe import Recipe, preset_names
     from fireants_engine.workflows.chain import compose
     from fireants_engine.workflows.registration import Execution, register, run
-    from fireants_engine.workflows.result import Mapping, Result
     from fireants_engine.workflows.replay import replay
+    from fireants_engine.workflows.result import Mapping, Result
     from fireants_engine.workflows.rundir import load_run
 
 

@@ -82,9 +82,8 @@ def test_stages_editor_edits_the_store(qtbot) -> None:
     assert store.recipe == Recipe.preset("brain-mri")
     assert panel.list.item(0).checkState() == Qt.CheckState.Checked
     panel.list.setCurrentRow(0)
-    descents = next(
-        box for box in panel._form.findChildren(QComboBox) if box.findText("Levenberg-Marquardt") >= 0
-    )
+    boxes = panel._form.findChildren(QComboBox)
+    descents = next(box for box in boxes if box.findText("Levenberg-Marquardt") >= 0)
     descents.setCurrentIndex(descents.findText("Levenberg-Marquardt"))  # not for a rigid stage
     assert "voxel by voxel" in problems[-1]
     assert store.recipe == Recipe.preset("brain-mri")

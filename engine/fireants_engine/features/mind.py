@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fireants_engine.deformations import FeatureExtractor
 from fireants_engine.geometry import Grid
-from fireants_engine.kernels.reference import box_count, box_sum
+from fireants_engine.kernels.reference import box_sum
 
 _RANGE = 1e3
 """The local variance is kept within this factor of its mean over the image, as published."""
@@ -21,7 +21,7 @@ _RANGE = 1e3
 class MIND(FeatureExtractor):
     """How alike the patches around a voxel are to each other; compared by SSD.
 
-        d_k(x) = mean over the patch of (I(x + a_k + .) - I(x + b_k + .))^2
+        d_k(x) = sum over the patch of (I(x + a_k + .) - I(x + b_k + .))^2
         m_k(x) = exp(-(d_k - min_k d_k) / v(x)),   v(x) = mean_k (d_k - min_k d_k)
 
     a_k, b_k: all pairs of neighbours of x, `dilation_vox` away along two different axes: 12
@@ -57,10 +57,9 @@ class MIND(FeatureExtractor):
         """Fill `out` (1, K, *) with the descriptor of `image` (1, 1, *)."""
         sides = (-self.dilation_vox, self.dilation_vox)
         ends = [_shifted(image, axis, by) for axis in range(2, image.ndim) for by in sides]
-        count = box_count(image.shape[2:], self.radius_vox, image)
         for k, (a, b) in enumerate(pairs):
             square = (ends[a] - ends[b]).square_()
-            out[:, k : k + 1] = box_sum(square, self.radius_vox).div_(count)
+            out[:, k : k + 1] = box_sum(square, self.radius_vox)
         del ends
         out.sub_(out.amin(1, keepdim=True))
         spread = out.mean(1, keepdim=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def load_surface(path: str | Path, space: str | None = None) -> Surface:
     finite.
     """
     path = Path(path)
-    if space not in (None, *SPACES):
+    if space is not None and space not in SPACES:
         raise InputError(f"{path}: the space {space!r} is not known; choose LPS or RAS.")
     must_exist(path, "surface")
     suffix = file_suffix(path)
@@ -80,11 +81,15 @@ def load_surface(path: str | Path, space: str | None = None) -> Surface:
             "example as legacy .vtk."
         ) from None
     if space is None:
-        declared = _DECLARED.search(data[:1000])
-        usual = "RAS" if suffix == GIFTI else "LPS"
-        space = usual if declared is None or suffix == GIFTI else declared[1].decode()
+        space = "RAS" if suffix == GIFTI else _declared(data)
     points = as_points(points, 3, str(path))
     return Surface(points * _FLIP if space == "RAS" else points, space, suffix, put)
+
+
+def _declared(data: bytes) -> str:
+    """The frame by a comment at the beginning of the file; LPS without one."""
+    found = _DECLARED.search(data[:1000])
+    return "LPS" if found is None else found[1].decode()
 
 
 def save_surface(surface: Surface, path: str | Path) -> Path:
@@ -116,18 +121,16 @@ def _gifti(path: Path) -> tuple[np.ndarray, Callable[[np.ndarray], bytes]]:
     """The one point set of a GIfTI file; its type is kept."""
     try:
         import nibabel
+        from nibabel.filebasedimages import ImageFileError
+        from nibabel.gifti.gifti import GiftiImage
     except ImportError:
         raise InputError(
             f"{path}: GIfTI surfaces need nibabel; install it with "
             "pip install 'napari-fireants[surfaces]'."
         ) from None
-    from xml.parsers.expat import ExpatError
-
-    from nibabel.gifti import GiftiImage
-
     try:
         image: Any = nibabel.load(path)  # pyright: ignore[reportPrivateImportUsage]
-    except (ExpatError, nibabel.filebasedimages.ImageFileError) as error:
+    except (ExpatError, ImageFileError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(image, GiftiImage):
         raise ValueError("no GIfTI file")

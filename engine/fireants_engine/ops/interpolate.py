@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -34,6 +35,9 @@ class Interpolator(ABC):
     """
 
     support: int
+
+    @abstractmethod
+    def __init__(self, data: Tensor) -> None: ...
 
     @abstractmethod
     def __call__(self, coords: np.ndarray) -> Tensor:
@@ -84,10 +88,11 @@ class BSpline(Interpolator):
 
     @staticmethod
     def _prefilter(channel: np.ndarray) -> np.ndarray:
-        out = channel.astype(np.float32)
+        out: Any = channel.astype(np.float32)
+        kind: Any = np.float32  # the stubs know float64 only
         for axis, n in enumerate(channel.shape):
             if n > 1:  # one sample is constant along its axis
-                ndimage.spline_filter1d(out, order=3, axis=axis, output=out, mode="mirror")
+                out = ndimage.spline_filter1d(out, 3, axis, output=kind, mode="mirror")
         return out
 
     def __call__(self, coords: np.ndarray) -> Tensor:

@@ -62,15 +62,15 @@ class LevenbergMarquardt(Descent):
             raise TypeError("Levenberg-Marquardt judges its steps by the loss")
         worse = loss > state.loss
         damping = state.damping * torch.where(worse, _RISE, _FALL)
-        tiny = torch.finfo(grad.dtype).tiny
+        # in units of its root mean square: products of small gradients would underflow
         power = (grad * grad).sum(dim=1, keepdim=True)
-        level = (damping * power.mean()).clamp(min=tiny)
+        g = grad / power.mean().sqrt().clamp(min=torch.finfo(grad.dtype).tiny)
         if self.tile == 1:
-            solved = grad / (power + level)
+            solved = g / ((g * g).sum(dim=1, keepdim=True) + damping)
         else:
-            solved = _solve(_averaged(grad, self.tile), level, grad)
+            solved = _solve(_averaged(g, self.tile), damping, g)
         best = torch.where(worse, state.loss, loss)
-        return solved.mul_(-2 * level.sqrt()), replace(
+        return solved.mul_(-2 * damping.sqrt()), replace(
             state, damping=damping, loss=best, worse=worse
         )
 

@@ -18,9 +18,8 @@ def to_bins(image: Tensor, low: Tensor, high: Tensor, bins: int, pad: int) -> Te
 
     low, high: scalars in the unit of `image`; where they are equal all samples fall on `pad`.
     """
-    steps = bins - 1 - 2 * pad
-    span = (high - low).clamp(min=1e4 * torch.finfo(image.dtype).tiny)
-    return (image - low).mul_(steps / span).clamp(0, steps).add_(pad)
+    span = (high - low).clamp(min=torch.finfo(image.dtype).tiny)
+    return (image - low).div_(span).clamp(0, 1).mul_(bins - 1 - 2 * pad).add_(pad)
 
 
 @dataclass(frozen=True)

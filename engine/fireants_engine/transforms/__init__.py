@@ -14,6 +14,7 @@ __all__ = [
     "affine_factor",
     "linear_part",
     "parts_of",
+    "sampled",
     "split",
     "warp_factor",
 ]

@@ -86,11 +86,12 @@ def test_poly_data_with_scalars(binary: bool) -> None:
 def test_obj_keeps_colours_textures_groups_and_quads() -> None:
     text = (
         b"# SPACE=LPS\r\nmtllib brain.mtl\r\no cortex\r\nv 0 0 0 0.5 0.25 1\r\nv 1 0 0 1 1 1\r\n"
-        b"v 1 1 0 0 0 0\r\nv 0 1 0 0 0 1\r\nvt 0 1\r\nvn 0 0 1\r\ng a\r\nf 1/1/1 2/1/1 3/1/1 4/1/1\r\n"
+        b"v 1 1 0 0 0 0\r\nv 0 1 0 0 0 1\r\nvt 0 1\r\nvn 0 0 1\r\ng a\r\n"
+        b"f 1/1/1 2/1/1 3/1/1 4/1/1\r\n"
     )
     points, put = FORMATS[".obj"](text)
     assert points.shape == (4, 3)
-    out = put(points + [1, 2, 3]).splitlines()
+    out = put(points + np.array([1, 2, 3])).splitlines()
     was = text.splitlines()
     assert out[3] == b"v 1 2 3 0.5 0.25 1"
     assert [o for o in out if not o.startswith(b"v ")] == [
@@ -99,12 +100,12 @@ def test_obj_keeps_colours_textures_groups_and_quads() -> None:
 
 
 def test_off_keeps_colours_and_comments() -> None:
-    text = b"COFF\n# hand made\n3 1 0\n0 0 0 255 0 0 255\n1 0 0 0 255 0 255\n\n0 1 0 9 9 9 9\n3 0 1 2\n"
+    start, end = b"COFF\n# hand made\n3 1 0\n", b"3 0 1 2\n"
+    text = start + b"0 0 0 255 0 0 255\n1 0 0 0 255 0 255\n\n0 1 0 9 9 9 9\n" + end
     points, put = FORMATS[".off"](text)
     np.testing.assert_array_equal(points, [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
-    assert put(points + 1) == (
-        b"COFF\n# hand made\n3 1 0\n1 1 1 255 0 0 255\n2 1 1 0 255 0 255\n\n1 2 1 9 9 9 9\n3 0 1 2\n"
-    )
+    moved_text = b"1 1 1 255 0 0 255\n2 1 1 0 255 0 255\n\n1 2 1 9 9 9 9\n"
+    assert put(points + 1) == start + moved_text + end
     glued, _ = FORMATS[".off"](b"OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n")
     np.testing.assert_array_equal(glued, points)
 
@@ -123,7 +124,7 @@ def test_ply_keeps_colours_of_other_types(order: str) -> None:
     points, put = FORMATS[".ply"](head + body.tobytes() + b"faces")
     np.testing.assert_array_equal(points, [[1, 3, 5], [2, 4, 6]])
     body["x"] += 10
-    assert put(points + [10, 0, 0]) == head + body.tobytes() + b"faces"
+    assert put(points + np.array([10, 0, 0])) == head + body.tobytes() + b"faces"
 
 
 @pytest.mark.parametrize("binary", [True, False])

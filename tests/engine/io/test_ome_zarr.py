@@ -137,11 +137,14 @@ def test_what_is_written_reads_back(tmp_path: Path, dim: int, channels: int) -> 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     grid = Grid.identity((4, 4))
-    with pytest.raises(RuntimeError), new_zarr(
-        tmp_path / "o.zarr", grid, np.dtype("u1"), 1, (2, 2)
-    ) as array:  # fmt: skip
-        array[...] = 1
-        raise RuntimeError
+
+    def fail() -> None:
+        with new_zarr(tmp_path / "o.zarr", grid, np.dtype("u1"), 1, (2, 2)) as array:
+            array[...] = 1
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "o.zarr").mkdir()
     with (

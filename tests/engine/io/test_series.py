@@ -60,9 +60,7 @@ def test_itk_reads_what_we_write(tmp_path: Path, suffix: str) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_only_one_volume_is_read_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_one_volume_is_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
     def watched(reader: sitk.ImageFileReader, index: int) -> sitk.Image:

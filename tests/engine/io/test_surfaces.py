@@ -17,6 +17,7 @@ VTK = (
     "0 1 2\n10 0 0\n10 9 0\nPOLYGONS 1 4\n3 0 1 2\n"
 )
 MIRRORED = POINTS * [-1, -1, 1]
+SHIFT = np.array([1.0, 2.0, 3.0])
 
 
 def vtk(path: Path, title: str = "by hand") -> Path:
@@ -39,10 +40,10 @@ def test_the_frame_of_the_file(
 ) -> None:
     surface = load_surface(vtk(tmp_path / "s.vtk", title), space)
     np.testing.assert_allclose(surface.points_mm, expected)
-    out = save_surface(surface.moved(surface.points_mm + [1.0, 2.0, 3.0]), tmp_path / "o.vtk")
+    out = save_surface(surface.moved(surface.points_mm + SHIFT), tmp_path / "o.vtk")
     assert out.read_text().splitlines()[1] == title
     back = load_surface(out, space)
-    np.testing.assert_allclose(back.points_mm, expected + [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(back.points_mm, expected + SHIFT)
 
 
 def test_gifti(tmp_path: Path) -> None:
@@ -58,9 +59,9 @@ def test_gifti(tmp_path: Path) -> None:
     nibabel.save(gifti.GiftiImage(darrays=arrays), path)
     surface = load_surface(path)
     np.testing.assert_allclose(surface.points_mm, MIRRORED)
-    out = save_surface(surface.moved(surface.points_mm + [1.0, 2.0, 3.0]), tmp_path / "o.surf.gii")
+    out = save_surface(surface.moved(surface.points_mm + SHIFT), tmp_path / "o.surf.gii")
     found = nibabel.load(out)
-    np.testing.assert_allclose(found.agg_data("pointset"), POINTS + [-1, -2, 3])
+    np.testing.assert_allclose(found.agg_data("pointset"), POINTS + SHIFT * [-1, -1, 1])
     assert found.agg_data("pointset").dtype == np.float32
     np.testing.assert_array_equal(found.agg_data("triangle"), [[0, 1, 2]])
     np.testing.assert_array_equal(found.agg_data("shape"), [1, 2, 3])

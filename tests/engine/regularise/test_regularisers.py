@@ -247,14 +247,24 @@ def test_folded_voxels_cost_more_the_deeper_they_fold(logarithmic: bool) -> None
     np.testing.assert_allclose(slopes[5:-5], numeric[5:-5], rtol=0.02, atol=0.02 * abs(slopes[-1]))
 
 
-def test_logarithm_weighs_halving_like_doubling() -> None:
-    def stretched(j: float) -> float:
-        u = torch.zeros((1, 2, 5, 5), dtype=torch.float64)
-        u[0, 0] = (j - 1) * torch.arange(5.0)[:, None]
-        return float(JacobianPenalty(logarithmic=True).energy(u, (1.0, 1.0)))
+def stretched(term: JacobianPenalty, j: float) -> float:
+    """Energy of a stretch by j along one axis."""
+    u = torch.zeros((1, 2, 5, 5), dtype=torch.float64)
+    u[0, 0] = (j - 1) * torch.arange(5.0)[:, None]
+    return value(term, u, Grid.identity((5, 5)))
 
-    assert stretched(0.5) == pytest.approx(stretched(2.0))
-    assert stretched(2.0) == pytest.approx(np.log(2) ** 2)
+
+def test_logarithm_weighs_halving_like_doubling() -> None:
+    term = JacobianPenalty(logarithmic=True)
+    assert stretched(term, 0.5) == pytest.approx(stretched(term, 2.0))
+    assert stretched(term, 2.0) == pytest.approx(np.log(2) ** 2)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 4.0])
+def test_the_barrier_starts_at_a_tenth(weight: float) -> None:
+    for j in (0.2, 0.05, -0.5):
+        truth = (j - 1) ** 2 + weight * max(0.0, 1 - j / 0.1) ** 2
+        assert stretched(JacobianPenalty(fold_weight=weight), j) == pytest.approx(truth)
 
 
 # ----------------------------------------------------------------- in views, at the door

@@ -94,8 +94,9 @@ def test_it_looks_at_the_label_maps() -> None:
     assert Dice(source=Source("tissue")).needs == "tissue"
 
 
-def test_it_registers_labels_that_intensities_do_not_show() -> None:
-    """Flat noise, one label map apart by 2 voxels: the overlap alone brings them together."""
+@pytest.mark.parametrize("labels", [(), (7,)])
+def test_it_registers_labels_that_intensities_do_not_show(labels: tuple[int, ...]) -> None:
+    """Flat noise, one label map apart by 3 voxels: the overlap alone brings them together."""
     rng = np.random.default_rng(0)
     images = [Image.from_numpy(rng.normal(size=(32, 36)).astype(np.float32)) for _ in range(2)]
     maps = []
@@ -103,7 +104,7 @@ def test_it_registers_labels_that_intensities_do_not_show() -> None:
         data = np.zeros((32, 36), dtype=np.int32)
         data[10 + shift : 20 + shift, 10:24] = 7
         maps.append(Image.from_numpy(data))
-    term = Dice(source=Source(LABELS, OneHot((7,))))
+    term = Dice(source=Source(LABELS, OneHot(labels)))
     pyramid = Pyramid((Level(2, 40), Level(1, 40)), 16)
     plan = Plan((Stage("s", Compositive(), (term,), Adam(0.5), pyramid),))
     extras = Extras(moving_labels=maps[1], fixed_labels=maps[0])

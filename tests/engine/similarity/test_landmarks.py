@@ -103,7 +103,7 @@ def test_robust_is_the_square_up_to_its_distance_and_straight_beyond() -> None:
         pair = Pair(blank, blank, grid, grid, landmarks=marks)
         leaf = matrix(pair).requires_grad_(True)
         got = loss_of(term, pair, Pulled(leaf), EXACT)
-        assert float(got) == pytest.approx(truth, abs=1e-12)
+        assert float(got.detach()) == pytest.approx(truth, abs=1e-12)
         (grad,) = torch.autograd.grad(got, leaf)
         assert float(grad[:, -1].norm()) == pytest.approx(2 * min(distance, 2.0), abs=1e-9)
 

@@ -98,6 +98,15 @@ def test_bins_of_a_constant_image_are_finite() -> None:
     assert float(got.min()) == float(got.max()) == 2
 
 
+def test_the_brightest_sample_is_not_cut_off() -> None:
+    """Rounding must not push it beyond the range, where it has no gradient."""
+    image = structure().requires_grad_(True)
+    got = to_bins(image, image.detach().amin(), image.detach().amax(), 32, 2)
+    assert float(got.detach().max()) == 29
+    (grad,) = torch.autograd.grad(got.sum(), image)
+    torch.testing.assert_close(grad, torch.full_like(grad, float(grad.mean())))
+
+
 # ------------------------------------------------------------------------ both images
 def between_knots(shape: tuple[int, ...], bins: int, pad: int, seed: int) -> Tensor:
     """Values whose bin coordinates lie off the knots and off the halves; range 0..1."""

@@ -167,8 +167,8 @@ def test_what_cannot_be_composed(paths: tuple[Path, Path], tmp_path: Path) -> No
         compose(paths, inverse=True)
     with pytest.raises(InputError, match="at least one"):
         compose([], GRID)
+    flat = save_affine(Affine.identity(2), tmp_path / "flat.mat")
     with pytest.raises(InputError, match=r"flat\.mat is a 2D transform but .* is 3D"):
-        flat = save_affine(Affine.identity(2), tmp_path / "flat.mat")
         compose_points([paths[1], flat])
     with pytest.raises(InputError, match="3D transform but the grid of the result is 2D"):
         compose(paths, Grid.identity((4, 4)))
