@@ -1,9 +1,10 @@
 """Registers one pair with ANTs (`antspyx`): `ants.registration(type_of_transform="SyN")`.
 
-All defaults: translation to matched centres of mass, affine and SyN with Mattes MI (32 bins), SyN
-steps (40, 20, 0), that is none at full resolution. `--cc` runs `SyNCC` instead (about fifteen
-minutes). ANTs samples the affine's metric at random, so the seed is fixed. Labels are warped with
-`genericLabel`. Run with the interpreter of `.venv-peers`; what it writes: see `_peer.py`.
+All defaults: translation to matched centres of mass (identity with `--start header`), affine and
+SyN with Mattes MI (32 bins), SyN steps (40, 20, 0), that is none at full resolution. `--cc` runs
+`SyNCC` instead (about fifteen minutes). ANTs samples the affine's metric at random, so the seed is
+fixed. Labels are warped with `genericLabel`. Run with the interpreter of `.venv-peers`; what it
+writes: see `_peer.py`.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def main() -> None:
                 fixed,
                 moving,
                 type_of_transform=kind,
+                initial_transform="Identity" if args.start == "header" else None,
                 outprefix=f"{folder}/",
                 random_seed=seed,
                 verbose=False,

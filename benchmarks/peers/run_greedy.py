@@ -36,7 +36,9 @@ def options(args, dim: int) -> tuple[str, str]:
     masks = {"-gm": args.fixed_mask, "-mm": args.moving_mask}
     masked = "".join(f" {flag} {path}" for flag, path in masks.items() if path)
     affine_metric = args.affine_metric or metric
-    affine = f"-a -dof 12 -m {affine_metric} {start} -n {args.affine_steps} {common}{masked}"
+    affine = (
+        f"-a -dof {args.dof} -m {affine_metric} {start} -n {args.affine_steps} {common}{masked}"
+    )
     # -wp 0: the warp is otherwise stored rounded to 0.1 voxel, unfair to it when folds are counted
     extra = f" {args.extra}" if args.extra else ""
     return affine, f"-m {metric} -n {args.steps}{extra} -wp 0 {common}{masked}"
@@ -45,6 +47,7 @@ def options(args, dim: int) -> tuple[str, str]:
 def parse_arguments():
     parser = arguments("Register one pair with greedy.")
     parser.add_argument("--initial", default="-ia-image-centers", help="how the affine starts")
+    parser.add_argument("--dof", default="12", help="6: rigid")
     parser.add_argument("--affine-metric", help="without it the metric of the deformable stage")
     parser.add_argument("--affine-steps", default="100x50x10")
     parser.add_argument("--metric", help="NCC 2x2x2; NMI with --multimodal")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations.pair import Pair
-from fireants_engine.transforms.invert import sample_points, solve_points
+from fireants_engine.transforms.invert import point_jacobians, sample_points, solve_points
 
 
 class Motion(ABC):
@@ -146,10 +146,15 @@ class Halfway(Motion):
         return Views(fixed, other.moving(pair, ctx), mask, mask, self)
 
     def points(self, fixed: Tensor) -> Tensor:
-        """`phi_M(phi_F^-1(q))`: the midpoint m is solved for; to first order moving phi_F at m by
-        d moves the result by -A d."""
+        """`A phi_M(phi_F^-1(q)) + t`: the midpoint m is solved for.
+
+        Moving phi_F at m by d moves phi_M(m) by `-D phi_M (D phi_F)^-1 d` to first order.
+        """
         with torch.no_grad():
             middle = solve_points(self.u_fixed, fixed, fixed, 1e-3)
+            moving = point_jacobians(self.u_moving, middle)
+            passed = moving @ torch.linalg.inv(point_jacobians(self.u_fixed, middle))
         half = sample_points(self.u_fixed, middle)
-        where = middle + sample_points(self.u_moving, middle) - (half - half.detach())
+        shift = torch.einsum("nij,jn->in", passed, half - half.detach())
+        where = middle + sample_points(self.u_moving, middle) - shift
         return self.matrix[:, :-1] @ where + self.matrix[:, -1:]

@@ -182,7 +182,14 @@ class Prepared:
             values, chosen = normalise(image, ctx, ranges[k], spans[k]), masks[k]
             return values if chosen is None else fill_outside(values, chosen)
 
-        return cls(prepared(fixed, 0), prepared(moving, 1), fixed.grid, moving.grid, *masks)
+        return cls(
+            prepared(fixed, 0),
+            prepared(moving, 1),
+            fixed.grid,
+            moving.grid,
+            fixed_mask=masks[0],
+            moving_mask=masks[1],
+        )
 
     def level_grid(self, shrink: float, min_size: int) -> Grid:
         """The fixed grid of a level."""

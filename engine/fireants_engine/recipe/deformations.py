@@ -16,7 +16,7 @@ def _scale(what: str, title: str) -> Any:
 class _LinearSpec(Spec):
     """What the linear deformations have."""
 
-    kind: str
+    kind: Any
     translation_scale: float = _scale("the translation", "Translation step")
     linear_scale: float = _scale("rotation, scale and shear", "Rotation step")
 
@@ -48,7 +48,7 @@ class AffineSpec(_LinearSpec):
 class _DenseSpec(Spec):
     """What the dense deformations have."""
 
-    kind: str
+    kind: Any
     sigma_grad_mm: float = setting(
         1.0, "Smoothing of each update: larger moves larger regions together.",
         title="Update smoothing", unit="mm", ge=0, le=100,

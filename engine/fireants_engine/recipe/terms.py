@@ -39,7 +39,7 @@ FeatureSpec = Annotated[IntensityFeatures | MINDFeatures, Field(discriminator="k
 class _TermSpec(Spec):
     """What every term has."""
 
-    kind: str
+    kind: Any
     weight: float = setting(1.0, "Factor in the stage's loss.", title="Weight", gt=0)
     level_weights: tuple[NonNegative, ...] = setting(
         (), "Further factors per level, coarse to fine; the last holds for the rest; empty: 1.",

@@ -34,8 +34,8 @@ def sample_points(u: Tensor, points: Tensor) -> Tensor:
     return REFERENCE.sample(u, coords, border=True)[0].reshape(dim, -1)
 
 
-def _newton_step(u: Tensor, points: Tensor, error: Tensor) -> Tensor:
-    """Solves `(I + Du) delta = error` in the least-squares sense; (d, n), at most two voxels."""
+def point_jacobians(u: Tensor, points: Tensor) -> Tensor:
+    """`I + Du` at single points (d, n) in voxels -> (n, d, d); central differences."""
     dim, h = u.shape[1], 0.25
     columns = []
     for k in range(dim):
@@ -44,7 +44,12 @@ def _newton_step(u: Tensor, points: Tensor, error: Tensor) -> Tensor:
         slope = sample_points(u, points + shift) - sample_points(u, points - shift)
         columns.append(slope / (2 * h))
         columns[k][k] += 1
-    jacobian = torch.stack(columns, dim=1).movedim(-1, 0)  # (n, d, d)
+    return torch.stack(columns, dim=1).movedim(-1, 0)
+
+
+def _newton_step(u: Tensor, points: Tensor, error: Tensor) -> Tensor:
+    """Solves `(I + Du) delta = error` in the least-squares sense; (d, n), at most two voxels."""
+    jacobian = point_jacobians(u, points)
     normal = jacobian.mT @ jacobian
     normal.diagonal(dim1=1, dim2=2).add_(1e-4)
     right = jacobian.mT @ error.T[:, :, None]

@@ -97,8 +97,10 @@ def _extras(saved: SavedRun, given: Extras | None) -> Extras:
     wanted = {name for _, name in build(saved.recipe).needs()}
     marks, landmarks = report.get("landmarks"), given.landmarks
     if marks is not None:
-        points = (np.array(marks[key]) for key in ("fixed_mm", "moving_mm", "weights"))
-        landmarks = Landmarks(*points)
+        fixed, moving, weights = (
+            np.array(marks[key]) for key in ("fixed_mm", "moving_mm", "weights")
+        )
+        landmarks = Landmarks(fixed, moving, weights)
 
     def again(role: str, image: Image | None, name: str) -> Image | None:
         item = inputs.get(role)

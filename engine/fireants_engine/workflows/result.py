@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,20 @@ import numpy as np
 
 from fireants_engine.geometry import Grid, Image, as_points
 from fireants_engine.ops import jacobian_determinant, warp_image, warp_labels
+from fireants_engine.ops.unfold import unfold
 from fireants_engine.pipeline import Event, Extras, Outcome, RunOutput
 from fireants_engine.recipe import Recipe
-from fireants_engine.transforms import Affine, Chain, Displacement, Inverse, Transform, sampled
-from fireants_engine.transforms.invert import resize_displacement
+from fireants_engine.transforms import (
+    Affine,
+    Chain,
+    Displacement,
+    Inverse,
+    Transform,
+    affine_factor,
+    parts_of,
+    sampled,
+    warp_factor,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +46,7 @@ class Mapping:
     @property
     def affine(self) -> Affine:
         """The linear part, applied after the warp."""
-        total = Affine.identity(self.forward.dim)
-        for part in _parts(self.forward):
-            if isinstance(part, Affine):
-                total = part.after(total)
-        return total
+        return affine_factor(self.forward)
 
     @cached_property
     def warp_field(self) -> Displacement | None:
@@ -49,24 +55,12 @@ class Mapping:
         `affine o warp_field = forward`; a warp kept on a coarser level is sampled linearly at
         the fixed grid's voxels.
         """
-        parts = _parts(self.forward)
-        warps = [part for part in parts if not isinstance(part, Affine)]
-        if not warps:
-            return None
-        first = parts[0]
-        alone_first = len(warps) == 1 and warps[0] is first
-        if alone_first and isinstance(first, Displacement):
-            if first.grid.same_space(self.grid):
-                return first
-            if first.grid.same_space(self.grid.resized(first.grid.size)):  # a pyramid's level
-                return Displacement(resize_displacement(first.u, self.grid.shape), self.grid)
-        alone = self.forward.then(self.affine.inverse())
-        return Displacement.from_mm(alone.displacement(self.grid), self.grid)
+        return warp_factor(self.forward, self.grid)
 
     @property
     def inverse_warp_field(self) -> Displacement | None:
         """The inverse of `warp_field`, on the fixed grid; None if there is no warp."""
-        last = _parts(self.backward)[-1]
+        last = parts_of(self.backward)[-1]
         if isinstance(last, Inverse) and last.nearly.grid.same_space(self.grid):
             return last.nearly
         return None if self.warp_field is None else self.warp_field.inverse().nearly
@@ -132,18 +126,15 @@ def at_full_resolution(transform: Transform, grid: Grid) -> Transform:
     """`transform` as one warp on the fixed `grid`, on the CPU, then one affine.
 
     What files hold: so a Result in memory and the same run read from its folder agree
-    everywhere, not only at the voxels of the fixed grid.
+    everywhere, not only at the voxels of the fixed grid. Folds that sampling has made (of a
+    coarser level's warp, of two half warps composed) are smoothed away.
     """
     found = Mapping(transform, grid)
     affine = Affine(found.affine.matrix, grid.centre_mm)
     warp = found.warp_field
     if warp is None:
         return affine
-    return Chain([Displacement(warp.u.float().cpu(), grid), affine])
-
-
-def _parts(transform: Transform) -> Sequence[Transform]:
-    return transform.parts if isinstance(transform, Chain) else (transform,)
+    return Chain([Displacement(unfold(warp.u.float().cpu())[0], grid), affine])
 
 
 @dataclass(frozen=True, eq=False)
