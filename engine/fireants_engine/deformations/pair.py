@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Landmarks
 from fireants_engine.transforms import Affine
 
@@ -72,9 +73,18 @@ class Pair:
         return self if source == Source() else self.others[source]
 
     def looked_at(self, source: Source) -> Pair:
-        """This pair with the channels and masks of `source` only."""
+        """This pair with the channels and masks of `source` only.
+
+        Raises InputError for a channel that is not there.
+        """
         fixed, moving = self.fixed, self.moving
         if source.channels is not None:
+            count = fixed.shape[1]
+            if any(channel >= count for channel in source.channels):
+                raise InputError(
+                    f"A term asks for channel {max(source.channels)} of {source.name!r}, which "
+                    f"has {count} (0 to {count - 1}); change its channels."
+                )
             fixed, moving = (image[:, list(source.channels)] for image in (fixed, moving))
         return replace(
             self,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import IMAGE, Pair, Source
+from fireants_engine.features import OneHot
 from fireants_engine.geometry import Grid, Image, Landmarks, check_pair
 from fireants_engine.ops.resample import as_label_values
 from fireants_engine.pipeline.inputs import LABELS, Extras, onto
@@ -160,6 +161,7 @@ class Prepared:
             if name == LABELS:
                 both = extras.labels_on(fixed.grid, moving.grid)
                 values = [as_label_values(item)[None, None].to(ctx.device) for item in both]
+                OneHot().resolved(*values)  # refuses maps without a common label at the door
                 others[name] = replace(base, fixed=values[0], moving=values[1])
             elif name in extras.images:
                 given = extras.images[name]

@@ -1,0 +1,120 @@
+"""How much the brain-mri greedy stage depends on its three main settings (thesis Fig. 3.7).
+
+    python benchmarks/sensitivity.py [--moving 1001] [--full] [--keep]
+        [--grad 0.8,1.2,1.8] [--warp 0.5,0.7,1.0] [--step 0.4,0.6,0.9]
+
+Update smoothing x warp smoothing x step, from an affine that is found once; mean Dice over the
+pairs (fixed 1000, tuning half) per cell, and the share of the cells within 0.01 of the best.
+Levels 4x and 2x; --full goes on to 1x. The preset's floor, in voxels of a level, equals its width
+in mm on 1 mm voxels and rules on coarse levels: both take the cell's value, or the sweep would
+change nothing there. --keep leaves out what the results file has already.
+Results go to benchmarks/results/sensitivity.json and, as a table, to the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from itertools import product
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from _common import RESULTS, machine
+from conditioning import Brains, Row, brains, deformable, measured
+
+AXES = ("sigma_grad", "sigma_warp", "step")
+NEAR = 0.01
+PATH = RESULTS / "sensitivity.json"
+
+
+def cell(pair: Brains, full: bool, values: tuple[float, ...]) -> Row:
+    """One registration with one set of values."""
+    grad, warp, step = values
+    recipe = deformable(
+        "brain-mri" if full else "brain-mri-fast",
+        {
+            "deformation.sigma_grad_mm": grad,
+            "deformation.grad_floor_vox": grad,
+            "deformation.sigma_warp_mm": warp,
+            "deformation.warp_floor_vox": warp,
+            "descent.step": step,
+        },
+    )
+    row = measured(pair, recipe)[1]
+    return {"finest": 1 if full else 2, **dict(zip(AXES, values, strict=True)), **row}
+
+
+def key(row: Row) -> tuple:
+    return tuple(row[name] for name in ("finest", "pair", *AXES))
+
+
+def means(rows: list[Row]) -> list[Row]:
+    """Per resolution and cell: mean Dice over the pairs that every cell has."""
+    out = []
+    for finest in sorted({row["finest"] for row in rows}):
+        own = [row for row in rows if row["finest"] == finest]
+        cells = sorted({tuple(row[k] for k in AXES) for row in own})
+        found = {key(row): row for row in own}
+        pairs = [
+            p
+            for p in sorted({r["pair"] for r in own})
+            if all((finest, p, *c) in found for c in cells)
+        ]
+        for values in cells if pairs else []:
+            mine = [found[finest, p, *values] for p in pairs]
+            out.append(
+                {
+                    "finest": finest,
+                    "pairs": pairs,
+                    **dict(zip(AXES, values, strict=True)),
+                    "dice": sum(r["dice"] for r in mine) / len(mine),
+                    "folds_before": sum(r["folds_before"] for r in mine) / len(mine),
+                }
+            )
+    return out
+
+
+def near_best(cells: list[Row]) -> tuple[float, float]:
+    """(best mean Dice, share of the cells within NEAR of it)."""
+    best = max(c["dice"] for c in cells)
+    return best, sum(c["dice"] >= best - NEAR for c in cells) / len(cells)
+
+
+def numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--moving", default="1001")
+    parser.add_argument("--full", action="store_true", help="go on to full resolution")
+    parser.add_argument("--keep", action="store_true", help="keep rows, run what is missing")
+    parser.add_argument("--grad", type=numbers, default=[0.8, 1.2, 1.8])
+    parser.add_argument("--warp", type=numbers, default=[0.5, 0.7, 1.0])
+    parser.add_argument("--step", type=numbers, default=[0.4, 0.6, 0.9])
+    args = parser.parse_args()
+    rows = json.loads(PATH.read_text())["rows"] if args.keep and PATH.is_file() else []
+    have = {key(row) for row in rows}
+    for name in args.moving.split(","):
+        for values in product(args.grad, args.warp, args.step):
+            if (1 if args.full else 2, brains(name).name, *values) in have:
+                continue
+            rows.append(cell(brains(name), args.full, values))
+            print({k: v for k, v in rows[-1].items() if k != "finest"}, flush=True)
+            result = {"machine": machine(torch.get_num_threads()), "rows": rows}
+            PATH.write_text(json.dumps(result, indent=1) + "\n")
+    for finest in (2, 1):
+        cells = [c for c in means(rows) if c["finest"] == finest]
+        for c in cells:
+            print(f"{finest}x", *(f"{k} {c[k]:g}" for k in AXES), f"Dice {c['dice']:.4f}")
+        if cells:
+            best, share = near_best(cells)
+            print(f"{finest}x: best {best:.4f}; {share:.0%} of {len(cells)} cells within {NEAR}")
+
+
+if __name__ == "__main__":
+    main()
