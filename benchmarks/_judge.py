@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from _common import fold_fraction
 from _sets import DataSet, Pair, Points
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import map_coordinates
 
 from fireants_engine.evaluation import label_overlap, target_registration_error
 
@@ -31,7 +31,7 @@ def judge(out: Path, data: DataSet, pair: Pair) -> dict[str, object]:
     warp = sitk.DisplacementFieldTransform(field)  # empties `field`
     chain = sitk.CompositeTransform([affine, warp])  # the last goes first
     if pair.fixed_labels and pair.moving_labels:
-        row |= (lines if data.lines else overlap)(out, data, pair, affine, chain)
+        row |= overlap(out, data, pair, affine, chain)
     if pair.landmarks:
         row |= landmarks(data, pair, affine, chain)
     return row
@@ -63,38 +63,6 @@ def overlap(
         "dice_start": mean_dice(truth, resampled(identity), data.bits),
         "labels": structures(truth, data.bits),
     }
-
-
-def lines(
-    out: Path, data: DataSet, pair: Pair, affine: sitk.Transform, chain: sitk.Transform
-) -> dict[str, object]:
-    """Mean distance between the lines of both maps, both ways, averaged over the labels."""
-    fixed, moving = (sitk.ReadImage(str(p)) for p in (pair.fixed_labels, pair.moving_labels))
-    truth = integers(fixed)
-
-    def through(transform: sitk.Transform) -> float:
-        moved = integers(sitk.Resample(moving, fixed, transform, sitk.sitkNearestNeighbor))
-        found = [
-            line_distance(truth == k, moved == k, fixed.GetSpacing()[::-1])
-            for k in np.setdiff1d(np.unique(truth), [0])
-        ]
-        return float(np.mean(found))
-
-    identity = sitk.Transform(fixed.GetDimension(), sitk.sitkIdentity)
-    return {
-        "tre": through(chain),
-        "tre_affine": through(affine),
-        "tre_start": through(identity),
-        "tre_unit": data.unit,
-    }
-
-
-def line_distance(a: NDArray[np.bool_], b: NDArray[np.bool_], spacing: tuple[float, ...]) -> float:
-    """Mean distance from each set of voxels to the nearest of the other; inf where one is empty."""
-    if not (a.any() and b.any()):
-        return float("inf")
-    to_a, to_b = (distance_transform_edt(~one, sampling=spacing) for one in (a, b))
-    return float((to_b[a].mean() + to_a[b].mean()) / 2)
 
 
 def integers(labels: sitk.Image) -> NDArray[np.int32]:

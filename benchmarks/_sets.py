@@ -40,8 +40,7 @@ class DataSet:
 
     `foreground`: share of the fixed image's maximum above which a voxel is judged for folds and
     the inverse (a fixed mask goes before it). `bits`: label value is a sum of 2^k, one bit per
-    structure, because structures overlap. `lines`: labels are thin lines, judged by their distance,
-    not their overlap. `start`: what the peers start from. `options`: more
+    structure, because structures overlap. `start`: what the peers start from. `options`: more
     options of one peer.
     """
 
@@ -52,7 +51,6 @@ class DataSet:
     start: str = "centres"
     foreground: float = 0.1
     bits: bool = False
-    lines: bool = False
     unit: str = "mm"
     options: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
@@ -161,20 +159,6 @@ def kidney(data: Path, inputs: Path) -> dict[str, list[Pair]]:
     return {"report": [Pair("he_pancytokeratin", *images, landmarks=landmarks)]}
 
 
-def slices(data: Path, inputs: Path) -> dict[str, list[Pair]]:
-    """Two people's slices with two marked lines each; 1 pixel is written as 1 mm."""
-    folder, files = data / "ants_slices2d", {}
-    for name in ("r16", "r85"):
-        for kind, source in (("", "slice.jpg"), ("_lines", "sliceLM.nii.gz")):
-            target = inputs / "ants_slices2d" / f"{name}{kind}.nii.gz"
-            if not target.exists():
-                array = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / f"{name}{source}")))
-                write(np.rint(array).astype(np.uint8), target)
-            files[name + kind] = target
-    names = ("r16", "r85", "r16_lines", "r85_lines")
-    return {"report": [Pair("r16_r85", *(files[name] for name in names))]}
-
-
 def write(array: np.ndarray, target: Path) -> Path:
     """The array with unit spacing at the origin, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -218,13 +202,6 @@ SETS = {
         "microscopy",
         kidney,
         multimodal=True,
-        unit="px",
-    ),
-    "ants_slices2d": DataSet(
-        "Brain slices, 2D: distance of 2 marked lines",
-        "brain-mri",
-        slices,
-        lines=True,
         unit="px",
     ),
 }

@@ -18,8 +18,10 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from fireants_engine.optimise import SGD, Adam, Descent, Stop
 from fireants_engine.pipeline import Iteration, Level, LevelFinished, Plan, Pyramid, run_plan
 from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.recipe.build import build_stage
-from fireants_engine.similarity import LNCC, SSD
+from fireants_engine.similarity import LNCC, SSD, Term
 from fireants_engine.transforms import Affine, Transform
 
 FIXED = "1000"
@@ -117,7 +119,7 @@ def show(rows: list[Row]) -> None:
 SHRINKS = (1, 2, 4)
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 EDGES = np.round(np.arange(0.0, 8.01, 0.25), 2)
-"""log10 of the condition numbers at which the distribution is kept."""
+"""log10 of the condition numbers at which the distribution is kept (`share_above`)."""
 
 
 def condition_numbers(
@@ -152,7 +154,7 @@ def _mixed(first: NDArray[np.float64], axis: int, step: float) -> NDArray[np.flo
     return np.gradient(first, step, axis=axis)
 
 
-def kappa(pair: Brains) -> list[Row]:
+def kappa(pair: Brains) -> Iterator[Row]:
     """Per level, at the affine start and after the greedy stage: how kappa is distributed.
 
     Foreground: fixed image above a tenth of its maximum, as in accuracy.py.
@@ -161,34 +163,24 @@ def kappa(pair: Brains) -> list[Row]:
     prepared = Prepared.create(pair.fixed, pair.moving, ctx)
     end = register(pair.fixed, pair.moving, deformable(FAST), initial=pair.affine).output.transform
     places: dict[str, Transform] = {"affine": pair.affine, "greedy": end}
-    rows = []
-    for place, transform in places.items():
-        for shrink in SHRINKS:
-            level = prepared.level(shrink, 16)
-            motion = model.motion(level, model.init(level, transform, ctx), ctx)
-            views = motion.views(level, ctx)
-            fixed, moved = (k[0, 0].double().numpy() for k in (views.fixed, views.moving))
-            found = condition_numbers(
-                fixed, moved, fixed > 0.1 * fixed.max(), level.fixed_grid.spacing_zyx
-            )
-            known = found[~np.isnan(found)]
-            rows.append(
-                {
-                    "pair": pair.name,
-                    "after": place,
-                    "shrink": shrink,
-                    "voxels": int(found.size),
-                    "undefined": int(found.size - known.size),
-                    "above_10": float((known > 10).mean()),
-                    "above_1e3": float((known > 1e3).mean()),
-                    "quantiles": [float(q) for q in np.quantile(known, QUANTILES)],
-                    "largest": float(known[np.isfinite(known)].max()),
-                    "share_above": [round(float((known > 10**e).mean()), 5) for e in EDGES],
-                }
-            )
-    hidden = ("quantiles", "share_above")
-    show([{k: v for k, v in row.items() if k not in hidden} for row in rows])
-    return rows
+    for (place, transform), shrink in product(places.items(), SHRINKS):
+        level = prepared.level(shrink, 16)
+        views = model.motion(level, model.init(level, transform, ctx), ctx).views(level, ctx)
+        fixed, moved = (k[0, 0].double().numpy() for k in (views.fixed, views.moving))
+        inside = fixed > 0.1 * fixed.max()
+        found = condition_numbers(fixed, moved, inside, level.fixed_grid.spacing_zyx)
+        known = found[~np.isnan(found)]
+        yield {
+            "pair": pair.name,
+            "after": place,
+            "shrink": shrink,
+            "voxels": int(found.size),
+            "undefined": int(found.size - known.size),
+            "above_10": float((known > 10).mean()),
+            "above_1e3": float((known > 1e3).mean()),
+            "quantiles": {str(q): float(np.quantile(known, q)) for q in QUANTILES},
+            "share_above": {str(e): round(float((known > 10**e).mean()), 5) for e in EDGES},
+        }
 
 
 # --------------------------------------------------------------------------------- descents
@@ -208,31 +200,38 @@ DESCENTS: dict[str, list[Descent]] = {
     "sgd": [SGD(step=s, momentum=b) for s in (0.5, 1.0) for b in (0.0, 0.9)],
     "sgd, full step": [FullStepSGD(step=s, momentum=b) for s in (0.5, 1.0) for b in (0.0, 0.9)],
 }
+TERMS: dict[str, Term] = {"ssd": SSD(), "lncc": LNCC(radius_vox=2)}
 STEPS = {4: 200, 2: 60}
 
 
-def descents(pair: Brains) -> list[Row]:
-    """Per loss and level: every descent of the grid from the affine, its loss after each step."""
-    rows = []
-    terms = {"ssd": SSD(), "lncc": LNCC(radius_vox=2)}
-    for loss, term in terms.items():
+def descents(pair: Brains) -> Iterator[Row]:
+    """Per loss, level and descent the loss after each step, from the affine.
+
+    At 4x the whole grid; at 2x each descent with the settings that got furthest at 4x.
+    """
+    for loss, term in TERMS.items():
+        best: dict[str, Descent] = {}
         for shrink, steps in STEPS.items():
             for name, grid in DESCENTS.items():
-                for descent in grid:
+                lowest = float("inf")
+                for descent in [best[name]] if name in best else grid:
                     losses = curve(pair, term, descent, shrink, steps)
+                    if min(losses) < lowest:
+                        found, lowest = descent, min(losses)
                     settings = {k: v for k, v in vars(descent).items() if k != "decay"}
-                    rows.append(
-                        {
-                            "pair": pair.name, "loss": loss, "shrink": shrink, "descent": name,
-                            "settings": settings, "losses": [float(f"{v:.6g}") for v in losses],
-                        }
-                    )  # fmt: skip
-                    print(f"{loss} {shrink}x {name} {settings}: {losses[0]:.5g} -> "
-                          f"{min(losses):.5g}", flush=True)  # fmt: skip
-    return rows
+                    print(f"{loss} {shrink}x {name} {settings}: {losses[0]:.5g} -> {lowest:.5g}")
+                    yield {
+                        "pair": pair.name,
+                        "loss": loss,
+                        "shrink": shrink,
+                        "descent": name,
+                        "settings": settings,
+                        "losses": [float(f"{v:.6g}") for v in losses],
+                    }
+                best[name] = found
 
 
-def curve(pair: Brains, term: Any, descent: Descent, shrink: int, steps: int) -> list[float]:
+def curve(pair: Brains, term: Term, descent: Descent, shrink: int, steps: int) -> list[float]:
     """The loss before each step and after the last one, of one level from the affine."""
     stage = build_stage(deformable(FAST).stages[0])
     stage = replace(
@@ -250,34 +249,30 @@ def curve(pair: Brains, term: Any, descent: Descent, shrink: int, steps: int) ->
 
 
 # ------------------------------------------------------------------------ transpose, models
-def transpose(pair: Brains) -> list[Row]:
+def transpose(pair: Brains) -> Iterator[Row]:
     """Greedy without and with J^T, everything else as in the preset."""
-    path = "deformation.jacobian_transpose"
-    rows = [
-        {"transpose": on, **measured(pair, deformable(FAST, {path: on}))[1]} for on in (False, True)
-    ]
-    show(rows)
-    return rows
+    for on in (False, True):
+        recipe = deformable(FAST, {"deformation.jacobian_transpose": on})
+        yield {"transpose": on, **measured(pair, recipe)[1]}
 
 
 MODELS = ("greedy", "symmetric", "stationary_velocity", "free_form")
 
 
-def models(pair: Brains) -> list[Row]:
+def models(pair: Brains) -> Iterator[Row]:
     """Every dense deformation with the greedy stage's settings."""
     shared = deformable(FAST).to_dict()["stages"][0]["deformation"]
     shared.pop("jacobian_transpose")
-    rows = []
     for kind in MODELS:
         recipe = deformable(FAST, {"deformation": {**shared, "kind": kind}})
-        rows.append({"deformation": kind, **measured(pair, recipe)[1]})
-    show(rows)
-    return rows
+        yield {"deformation": kind, **measured(pair, recipe)[1]}
 
 
 PARTS = {"kappa": kappa, "descents": descents, "transpose": transpose, "models": models}
 ONCE = ("descents",)
 """Parts that run on the first pair only."""
+LISTS = ("quantiles", "share_above", "losses")
+"""Columns that no table on the terminal shows."""
 
 
 def main() -> None:
@@ -286,13 +281,17 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS))
     args = parser.parse_args()
     path = RESULTS / "conditioning.json"
-    result = json.loads(path.read_text()) if path.is_file() else {}
     for part in args.parts.split(","):
-        names = args.moving.split(",")[: 1 if part in ONCE else None]
-        rows = [row for name in names for row in PARTS[part](brains(name))]
-        result |= {"machine": machine(torch.get_num_threads()), "quantiles": QUANTILES}
-        result |= {"edges_log10": EDGES.tolist(), part: rows}
-        path.write_text(json.dumps(result, indent=1) + "\n")
+        for name in args.moving.split(",")[: 1 if part in ONCE else None]:
+            pair = brains(name)
+            rows: list[Row] = []
+            for row in PARTS[part](pair):
+                rows.append(row)
+                result = json.loads(path.read_text()) if path.is_file() else {}
+                kept = [old for old in result.get(part, []) if old["pair"] != pair.name]
+                result |= {"machine": machine(torch.get_num_threads()), part: kept + rows}
+                path.write_text(json.dumps(result, indent=1) + "\n")
+            show([{k: v for k, v in row.items() if k not in LISTS} for row in rows])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from _common import RESULTS, data_folder, machine
 from _sets import lung
-from scipy.ndimage import gaussian_filter, map_coordinates
-from scipy.ndimage import binary_erosion as eroded
+from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, map_coordinates
 
 from fireants_engine import Grid, Image, Recipe, Result, load_image, register
 from fireants_engine.evaluation import target_registration_error
@@ -46,6 +45,8 @@ RISE_MM = 30.0
 NOISE_HU = 20.0
 POINTS = 300
 TISSUE_HU = 40.0
+FACTORS = (2, 2, 1)
+"""Voxels of the synthetic breath, in voxels of the CT: 2.7 x 2.7 x 2.5 mm."""
 
 
 # ------------------------------------------------------------------ methods
@@ -104,7 +105,7 @@ class Breath(Transform):
     """Exhaled mm -> inhaled mm inside the lung: towards the base, wider, and a smooth ripple.
 
     top, height: mm along z of the apex and from it to the base; axis: x, y of the lung's middle.
-    The way grows as (depth / height)^1.5 up to `rise` at the base.
+    The way grows as (depth / height)^2 up to `rise` at the base.
     """
 
     top: float
@@ -118,7 +119,7 @@ class Breath(Transform):
     def __call__(self, points_mm: np.ndarray) -> np.ndarray:
         out = np.array(points_mm, dtype=np.float64)
         depth = np.clip((self.top - out[:, 2]) / (self.height - self.rise), 0, 1.2)
-        out[:, 2] -= self.rise * depth**1.5
+        out[:, 2] -= self.rise * depth**2
         out[:, :2] += 0.06 * depth[:, None] * (out[:, :2] - np.array(self.axis))
         voxels = apply_matrix(self.grid.matrix("mm", "voxel"), points_mm).T
         for k in range(3):
@@ -162,37 +163,57 @@ def exhaled(inhaled: Image, breath: Breath, noise: float, rng: np.random.Generat
     inside = map_coordinates(lung_mask.astype(np.float64), where, order=1, cval=0) > 0.5
     lung_values = (np.clip(moved, -1000, None) + 1000) * volume - 1000
     lung_values[moved > -300] = moved[moved > -300]  # vessels and wall are not compressed
-    free = lung_mask.ravel() & ~inside
+    near = binary_dilation(lung_mask, iterations=2) & (lung_mask | (values < -100))
+    free = near.ravel() & ~inside
     out = np.where(inside, lung_values, np.where(free, TISSUE_HU, values.ravel()))
     out = out.reshape(grid.shape) + rng.normal(0, noise, grid.shape)
     mask = torch.from_numpy(inside.reshape(grid.shape))
     return Image(torch.from_numpy(out.astype(np.float32))[None], grid, mask, "exhaled")
 
 
-def breathing_pair(seed: int, rise: float = RISE_MM) -> tuple[Image, Image, Breath]:
-    """Fixed (exhaled), moving (inhaled) and the true map."""
+def coarser(image: Image, factors: tuple[int, ...]) -> Image:
+    """Means over blocks of `factors` voxels (x, y, z); a block is lung where most of it is."""
+    shape = [n // f for n, f in zip(image.grid.size, factors, strict=True)]
+    cut = tuple(slice(0, n * f) for n, f in zip(shape[::-1], factors[::-1], strict=True))
+    blocks = [k for n, f in zip(shape[::-1], factors[::-1], strict=True) for k in (n, f)]
+
+    def mean(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values[cut].reshape(blocks).astype(np.float32).mean((1, 3, 5)))
+
+    old = image.grid
+    middle = np.array([[(f - 1) / 2 for f in factors[::-1]]])
+    spacing = tuple(s * f for s, f in zip(old.spacing_mm, factors, strict=True))
+    origin = tuple(apply_matrix(old.matrix("voxel", "mm"), middle)[0])
+    grid = Grid(tuple(shape), spacing, origin, old.direction)
+    mask = mean(image.mask.numpy()) > 0.5
+    return Image(mean(image.numpy())[None], grid, mask, image.name)
+
+
+def breathing_pair(seed: int, factors: tuple[int, ...] = (1, 1, 1)) -> tuple[Image, Image, Breath]:
+    """Fixed (exhaled), moving (inhaled) and the true map; voxels larger by `factors`."""
     folder = data_folder() / "lung_elastix"
     moving = load_image(folder / "3DCT_lung_baseline.mha").with_mask(
         load_image(folder / "3DCT_lung_baseline_mask.mha")
     )
+    moving = coarser(moving, factors)
     rng = np.random.default_rng(4000 + seed)
-    known = breath_of(moving, rise, rng)
+    known = breath_of(moving, RISE_MM, rng)
     fixed = exhaled(moving, known, NOISE_HU, rng)
-    noisy = moving.data.float() + torch.from_numpy(
-        rng.normal(0, NOISE_HU, moving.data.shape).astype(np.float32)
-    )
-    return fixed, Image(noisy, moving.grid, moving.mask, "inhaled"), known
+    noise = rng.normal(0, NOISE_HU, moving.data.shape).astype(np.float32)
+    return fixed, replace(moving, data=moving.data + torch.from_numpy(noise)), known
 
 
 def points_inside(fixed: Image, rng: np.random.Generator) -> np.ndarray:
-    """Points of the lung, two voxels and more from its border, mm."""
-    inside = eroded(fixed.mask.numpy(), iterations=2)
+    """Points of the lung, a voxel and more from its border, mm."""
+    inside = binary_erosion(fixed.mask.numpy())
     candidates = fixed.grid.points_mm()[inside.ravel()]
     return candidates[rng.choice(len(candidates), POINTS, replace=False)]
 
 
-def breath(seed: int, methods: dict[str, dict[str, object]]) -> list[dict]:
-    fixed, moving, known = breathing_pair(seed)
+def breath(
+    seed: int, methods: dict[str, dict[str, object]], factors: tuple[int, ...] = FACTORS
+) -> list[dict]:
+    fixed, moving, known = breathing_pair(seed, factors)
     points = points_inside(fixed, np.random.default_rng(5000 + seed))
     start = target_registration_error(points, known(points)).mean_mm
     rows = []
@@ -207,3 +228,65 @@ def shown(values: dict) -> str:
     return " | ".join(
         f"{value:.3f}" if isinstance(value, float) else str(value) for value in values.values()
     )
+
+
+# ------------------------------------------------------------------ the TRE code
+L2R_SPACING = np.array([1.75, 1.25, 1.75])
+L2R_KNOWN = {"0001": (20.18, 4.94), "0002": (15.60, 8.27), "0003": (8.14, 5.24)}
+"""Mean distance in mm of the Learn2Reg lung landmarks: as stored, after their best affine."""
+
+
+def best_affine(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """`points` through the affine map of least squares to `targets`."""
+    design = np.column_stack([points, np.ones(len(points))])
+    return design @ np.linalg.lstsq(design, targets, rcond=None)[0]
+
+
+def code() -> list[dict]:
+    """Distances without registration: our pair, and Learn2Reg's where its files are at hand."""
+    sets = {"elastix lung": lung(data_folder(), Path())["report"][0].landmarks}
+    if folder := os.environ.get("FIREANTS_L2R"):
+        for number in L2R_KNOWN:
+            files = [Path(folder) / f"LungCT_CT_{number}_{k}.csv" for k in ("0000", "0001")]
+            both = [np.loadtxt(file, delimiter=",") * L2R_SPACING for file in files]
+            sets[f"Learn2Reg {number}"] = (both[0], both[1])
+    rows = []
+    for name, (points, targets) in sets.items():
+        moved = points + (targets - points).mean(axis=0)
+        rows.append(
+            {
+                "set": name,
+                "points": len(points),
+                "start_mm": target_registration_error(points, targets).mean_mm,
+                "shifted_mm": target_registration_error(moved, targets).mean_mm,
+                "affine_mm": target_registration_error(
+                    best_affine(points, targets), targets
+                ).mean_mm,
+            }
+        )
+        print(shown(rows[-1]), flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="code,real,breath")
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    path = RESULTS / "lung.json"
+    document = json.loads(path.read_text()) if path.is_file() else {}
+    document["machine"] = machine(torch.get_num_threads())
+    for part in args.only.split(","):
+        if part == "code":
+            document[part] = code()
+        elif part == "real":
+            document[part] = real(METHODS)
+        elif part == "breath":
+            seeds = range(args.seeds)
+            document[part] = [line for seed in seeds for line in breath(seed, METHODS)]
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 import fireants_engine as fe
 
@@ -85,8 +86,8 @@ def panel(axes: Any, fixed: fe.Image, moved: fe.Image, result: fe.Result | None)
 def main() -> None:
     """The pair as it was, then every deformation."""
     fixed, moving = slices()
-    figure = Figure(figsize=(10, 14.1), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.05, hspace=0.02, wspace=0.0)
+    layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.05, hspace=0.02, wspace=0.0)
+    figure = Figure(figsize=(10, 14.1), layout=layout)
     axes = figure.subplots(4, COLUMNS)
     axes = np.concatenate([axes[:2], axes[2:]], axis=1)
     show(axes[0, 0], fixed.numpy(), 1.15)
