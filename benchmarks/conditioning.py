@@ -201,7 +201,7 @@ DESCENTS: dict[str, list[Descent]] = {
     "sgd, full step": [FullStepSGD(step=s, momentum=b) for s in (0.5, 1.0) for b in (0.0, 0.9)],
 }
 TERMS: dict[str, Term] = {"ssd": SSD(), "lncc": LNCC(radius_vox=2)}
-STEPS = {4: 200, 2: 60}
+STEPS = {4: 100, 2: 40}
 
 
 def descents(pair: Brains) -> Iterator[Row]:
@@ -219,7 +219,9 @@ def descents(pair: Brains) -> Iterator[Row]:
                     if min(losses) < lowest:
                         found, lowest = descent, min(losses)
                     settings = {k: v for k, v in vars(descent).items() if k != "decay"}
-                    print(f"{loss} {shrink}x {name} {settings}: {losses[0]:.5g} -> {lowest:.5g}")
+                    print(
+                        f"{loss} {shrink}x {name} {settings}: {losses[0]:.5g} -> {min(losses):.5g}"
+                    )
                     yield {
                         "pair": pair.name,
                         "loss": loss,

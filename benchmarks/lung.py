@@ -242,14 +242,19 @@ def best_affine(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return design @ np.linalg.lstsq(design, targets, rcond=None)[0]
 
 
+def learn2reg(folder: Path, number: str) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks of both images of a case, from voxel indices to mm."""
+    files = [folder / f"LungCT_CT_{number}_{k}.csv" for k in ("0000", "0001")]
+    first, second = (np.loadtxt(file, delimiter=",") * L2R_SPACING for file in files)
+    return first, second
+
+
 def code() -> list[dict]:
     """Distances without registration: our pair, and Learn2Reg's where its files are at hand."""
     sets = {"elastix lung": lung(data_folder(), Path())["report"][0].landmarks}
     if folder := os.environ.get("FIREANTS_L2R"):
         for number in L2R_KNOWN:
-            files = [Path(folder) / f"LungCT_CT_{number}_{k}.csv" for k in ("0000", "0001")]
-            both = [np.loadtxt(file, delimiter=",") * L2R_SPACING for file in files]
-            sets[f"Learn2Reg {number}"] = (both[0], both[1])
+            sets[f"Learn2Reg {number}"] = learn2reg(Path(folder), number)
     rows = []
     for name, (points, targets) in sets.items():
         moved = points + (targets - points).mean(axis=0)

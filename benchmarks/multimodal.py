@@ -35,13 +35,25 @@ from fireants_engine.geometry import apply_matrix
 from fireants_engine.ops import count_folds, warp_image
 from fireants_engine.transforms import Affine, Chain
 
-MIND = {"kind": "ssd", "features": {"kind": "mind"}}
+STEPS = ((4, 150), (2, 80), (1, 40))
+"""Shrink and steps of each level; the preset ends at shrink 2."""
+
+
+def stage(terms: list[dict[str, object]], warp_floor: float, levels: int) -> dict[str, object]:
+    """A last stage on the finest `levels` of STEPS, updates smoothed with 4 voxels."""
+    deformation = {"kind": "greedy", "sigma_grad_mm": 3.0, "sigma_warp_mm": 0.7}
+    deformation |= {"grad_floor_vox": 4.0, "warp_floor_vox": warp_floor}
+    pyramid = [{"shrink": shrink, "max_steps": steps} for shrink, steps in STEPS[-levels:]]
+    return {"terms": terms, "deformation": deformation, "pyramid": {"levels": pyramid}}
+
+
 METHODS: dict[str, dict[str, object]] = {
     "MI (preset)": {},
-    "MI, normalised": {"terms": [{"kind": "mi", "bins": 32, "normalised": True}]},
-    "MIND": {"terms": [MIND]},
+    "MI, 3 levels": stage([{"kind": "mi"}], 1.0, 3),
+    "normalised MI, 3 levels": stage([{"kind": "mi", "normalised": True}], 1.0, 3),
+    "MIND, 2 levels": stage([{"kind": "ssd", "features": {"kind": "mind"}}], 2.0, 2),
 }
-"""What is put in place of the preset's last stage."""
+"""What is put in place of the preset's last stage; chosen on seed 0."""
 TEMPLATES = {
     "ICBM152": "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz",
     "Colin27": "ch2bet.nii.gz",
@@ -172,12 +184,10 @@ def main() -> None:
     parser.add_argument("--contrasts", default="t2,ct,inverted")
     args = parser.parse_args()
     names = list(TEMPLATES)
-    rows = [
-        row
-        for contrast in args.contrasts.split(",")
-        for seed in range(args.seeds)
-        for row in one(names[seed % len(names)], contrast, seed, METHODS)
-    ]
+    rows = []
+    for contrast in args.contrasts.split(","):
+        for seed in range(args.seeds):
+            rows += one(names[seed % len(names)], contrast, seed, METHODS)
     RESULTS.mkdir(exist_ok=True)
     document = {"machine": machine(torch.get_num_threads()), "rows": rows}
     (RESULTS / "multimodal.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -24,10 +24,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from _common import RESULTS, machine
+from _studies import AXES, NEAR, key, means, near_best
 from conditioning import Brains, Row, brains, deformable, measured
 
-AXES = ("sigma_grad", "sigma_warp", "step")
-NEAR = 0.01
 PATH = RESULTS / "sensitivity.json"
 
 
@@ -46,42 +45,6 @@ def cell(pair: Brains, full: bool, values: tuple[float, ...]) -> Row:
     )
     row = measured(pair, recipe)[1]
     return {"finest": 1 if full else 2, **dict(zip(AXES, values, strict=True)), **row}
-
-
-def key(row: Row) -> tuple:
-    return tuple(row[name] for name in ("finest", "pair", *AXES))
-
-
-def means(rows: list[Row]) -> list[Row]:
-    """Per resolution and cell: mean Dice over the pairs that every cell has."""
-    out = []
-    for finest in sorted({row["finest"] for row in rows}):
-        own = [row for row in rows if row["finest"] == finest]
-        cells = sorted({tuple(row[k] for k in AXES) for row in own})
-        found = {key(row): row for row in own}
-        pairs = [
-            p
-            for p in sorted({r["pair"] for r in own})
-            if all((finest, p, *c) in found for c in cells)
-        ]
-        for values in cells if pairs else []:
-            mine = [found[finest, p, *values] for p in pairs]
-            out.append(
-                {
-                    "finest": finest,
-                    "pairs": pairs,
-                    **dict(zip(AXES, values, strict=True)),
-                    "dice": sum(r["dice"] for r in mine) / len(mine),
-                    "folds_before": sum(r["folds_before"] for r in mine) / len(mine),
-                }
-            )
-    return out
-
-
-def near_best(cells: list[Row]) -> tuple[float, float]:
-    """(best mean Dice, share of the cells within NEAR of it)."""
-    best = max(c["dice"] for c in cells)
-    return best, sum(c["dice"] >= best - NEAR for c in cells) / len(cells)
 
 
 def numbers(text: str) -> list[float]:

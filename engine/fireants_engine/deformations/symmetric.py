@@ -24,7 +24,9 @@ class Symmetric(Composed):
     """Two half warps from a midpoint, each updated by composition (SyN-type).
 
     The terms compare `F o phi_F` with `M o A o phi_M` on the fixed grid; the result is
-    `A o phi_M o phi_F^-1`. Exchanging the images (without an affine part) exchanges the halves,
+    `A o phi_M o phi_F^-1`. Both move equally far and in opposite directions: to move them alike
+    changes no correspondence, but a mean over the midpoint rewards it (both images grow).
+    Exchanging the images (without an affine part) exchanges the halves,
     so the result is inverted. A deformable start enters `phi_M`.
     Thesis 3.4; Avants et al. 2008.
     """
@@ -35,6 +37,14 @@ class Symmetric(Composed):
 
     def motion(self, pair: Pair, state: DenseState, ctx: ExecutionContext) -> Motion:
         return Halfway(self.matrix(pair, state, ctx), *state.u.split(1))
+
+    def precondition(
+        self, pair: Pair, state: DenseState, grad: Tensor, ctx: ExecutionContext
+    ) -> Tensor:
+        """Equal and opposite for both halves: what would move both alike is taken out."""
+        fixed, moving = super().precondition(pair, state, grad, ctx).split(1)
+        half = (fixed - moving).mul_(0.5)
+        return torch.cat([half, -half])
 
     def retract(
         self, pair: Pair, state: DenseState, direction: Tensor, step: float, ctx: ExecutionContext

@@ -178,6 +178,21 @@ def test_exchanged_images_exchange_the_halves() -> None:
     assert np.abs(there - inner).max() > 0.4
 
 
+def test_both_halves_move_equally_far() -> None:
+    """Whatever the gradient says: a common motion would magnify both images (see decisions)."""
+    both, model = pair(), Symmetric()
+    state = model.init(both, affine(), CTX)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        grad = torch.randn((2, 3, *FIXED.shape), generator=generator) + 3.0
+        grad = model.precondition(both, state, grad, CTX)
+        torch.testing.assert_close(grad[0], -grad[1])
+        assert float(grad.abs().max()) > 0
+        state = model.retract(both, state, -grad / grad.abs().max(), 0.5, CTX)
+    u_fixed, u_moving = state.u
+    assert float((u_fixed + u_moving).abs().max()) < 0.1 * float(u_fixed.abs().max())
+
+
 def test_a_mask_of_the_fixed_image_moves_with_it() -> None:
     both = pair()
     mask = torch.zeros_like(both.fixed)
@@ -273,6 +288,7 @@ def test_the_option_reaches_the_gradient() -> None:
         shape = plain.variable(state).shape
         state = plain.with_variable(state, smooth_field(0.8).expand(shape).clone())
         grad = torch.ones(shape)
+        grad[1:] = -1
         a, b = (m.precondition(both, state, grad, CTX) for m in (plain, steepest))
         assert float((a - b).abs().max()) > 0.05 * float(a.abs().max())
         still = plain.with_variable(state, torch.zeros(shape))

@@ -1,0 +1,224 @@
+"""Sections of the page for conditioning.py, regularisers.py and sensitivity.py: text and tables.
+
+A section is a list of paragraphs and tables (names, lines); `page.py` writes them.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+Table = tuple[list[str], list[list[str]]]
+Blocks = list[str | Table]
+AXES = ("sigma_grad", "sigma_warp", "step")
+NEAR = 0.01
+
+
+def conditioning(result: dict, machine: str) -> Blocks:
+    text: Blocks = [
+        "## Conditioning, descents and deformations",
+        "Labelled brains of the tuning half (OASIS, fixed 1000), one deformable stage from an "
+        "affine found once; see [Conditioning](explanation/conditioning.md).",
+        machine,
+    ]
+    parts = {"kappa": _kappa, "descents": _descents, "transpose": _transpose, "models": _models}
+    for name, part in parts.items():
+        if name in result:
+            text += part(result[name])
+    text.append("`python benchmarks/conditioning.py`")
+    return text
+
+
+def _kappa(rows: list[dict]) -> Blocks:
+    """kappa of the per-voxel Hessian of SSD."""
+    names = ["pair", "after", "level", "voxels", "undefined", "κ > 10", "κ > 1000", "median κ"]
+    lines = [
+        [
+            *(row["pair"], row["after"], f"{row['shrink']}x"),
+            *(str(row["voxels"]), str(row["undefined"])),
+            *(f"{row[k]:.1%}" for k in ("above_10", "above_1e3")),
+            f"{row['quantiles']['0.5']:.1f}",
+        ]
+        for row in rows
+    ]
+    text = (
+        "Condition number κ of the Hessian of the squared difference at each foreground voxel; "
+        "*undefined*: the Hessian is 0 (the moving brain does not reach there), left out."
+    )
+    return ["### Condition numbers", text, (names, lines)]
+
+
+def first_below(losses: list[float], value: float) -> int | None:
+    """Steps until the loss is at most `value`."""
+    return next((k for k, loss in enumerate(losses) if loss <= value), None)
+
+
+def _descents(rows: list[dict]) -> Blocks:
+    """Of each descent the run that got furthest, held against the others."""
+    names = ["loss", "level", "descent", "settings", "gain", "to the gain of sgd", "to 90%"]
+    lines = []
+    for loss, shrink in dict.fromkeys((row["loss"], row["shrink"]) for row in rows):
+        own = [row for row in rows if (row["loss"], row["shrink"]) == (loss, shrink)]
+        best: dict[str, dict] = {}
+        for row in sorted(own, key=lambda row: min(row["losses"]), reverse=True):
+            best[row["descent"]] = row
+        if len(best) < 3:
+            continue
+        start, lowest = own[0]["losses"][0], min(best["adam"]["losses"])
+        goals = min(best["sgd"]["losses"]), start - 0.9 * (start - lowest)
+        for name in sorted(best):
+            losses = best[name]["losses"]
+            steps = [first_below(losses, goal) for goal in goals]
+            settings = ", ".join(f"{k} {v:g}" for k, v in best[name]["settings"].items())
+            lines.append(
+                [
+                    *(loss, f"{shrink}x", name, settings),
+                    f"{(start - min(losses)) / (start - lowest):.1%}",
+                    *(f"> {len(losses) - 1}" if k is None else str(k) for k in steps),
+                ]
+            )
+    text = (
+        "One level from the affine, no early end. *Gain*: fall of the loss, as a share of Adam's. "
+        "*To the gain of sgd*, *to 90%* of Adam's gain: steps needed. *sgd* takes the whole step "
+        "once, at its first gradient; *sgd, full step* takes it every time."
+    )
+    return ["### Adam against steepest descent", text, (names, lines)]
+
+
+def _transpose(rows: list[dict]) -> Blocks:
+    lines = []
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        found = {row["transpose"]: row for row in rows if row["pair"] == pair}
+        if len(found) == 2:
+            off, on = found[False], found[True]
+            dice = f"{off['dice']:.4f}", f"{on['dice']:.4f}", f"{on['dice'] - off['dice']:+.4f}"
+            ratio = on["cpu_seconds"] / off["cpu_seconds"]
+            lines.append([pair, *dice, f"{ratio:.2f}"])
+    names = ["pair", "Dice without", "Dice with", "difference", "CPU seconds, ratio"]
+    text = "`brain-mri-fast`, greedy stage, without and with `jacobian_transpose`."
+    return ["### Jacobian transpose", text, (names, lines)]
+
+
+def _models(rows: list[dict]) -> Blocks:
+    lines, base = [], {r["pair"]: r["cpu_seconds"] for r in rows if r["deformation"] == "greedy"}
+    for name in dict.fromkeys(row["deformation"] for row in rows):
+        own = [row for row in rows if row["deformation"] == name]
+        ratios = [row["cpu_seconds"] / base[row["pair"]] for row in own]
+        lines.append(
+            [
+                *(name, str(len(own)), f"{_mean(own, 'dice'):.4f}"),
+                *(f"{_mean(own, key):.0f}" for key in ("folds_before", "folds")),
+                "; ".join(", ".join(str(n) for n in row["steps"]) for row in own),
+                *(f"{_mean(own, 'cpu_seconds'):.1f}", f"{sum(ratios) / len(ratios):.2f}"),
+            ]
+        )
+    names = [
+        "deformation",
+        "n",
+        "Dice",
+        "folds made",
+        "folds left",
+        "steps",
+        "CPU seconds",
+        "ratio",
+    ]
+    text = (
+        "`brain-mri-fast`, last stage, same settings for all. *Folds made*: voxels of the 2x grid "
+        "that folded before the stage smoothed them away (a velocity field is not smoothed there). "
+        "*Steps* at 4x and 2x, of each pair: a level ends at its plateau. *Ratio*: to greedy."
+    )
+    return ["### Deformations", text, (names, lines)]
+
+
+def _mean(rows: list[dict], key: str) -> float:
+    return sum(row[key] for row in rows) / len(rows)
+
+
+def regularisers(result: dict, machine: str) -> Blocks:
+    rows, lines = result["rows"], []
+    for name in dict.fromkeys(row["family"] for row in rows):
+        energies = [row["energy"] for row in rows if row["family"] == name]
+        falls = all(b < a or a == b == 0 for a, b in pairwise(energies))
+        shares = [f"{value / energies[0]:.3g}" for value in energies]
+        lines.append([name, f"{energies[0]:.3g}", *shares[1:], "yes" if falls else "**no**"])
+    weights = [f"{w:g}" for w in dict.fromkeys(row["relative"] for row in rows)]
+    settings = result["settings"]
+    text: Blocks = [
+        "## Regularisers and their weight",
+        f"Energy of the final warp, as a share of the unregularised one (*at 0*), against the "
+        f"weight (thesis 4.5.6): greedy, SSD, {settings['shrink']:g}x, {settings['steps']} steps, "
+        "no warp smoothing. At weight 1 the term would cost on the unregularised warp what that "
+        "warp gained in SSD. 0: the identity is best, as norms can have it.",
+        machine,
+        (["family", "at 0", *weights[1:], "falls"], lines),
+        "`python benchmarks/regularisers.py`",
+    ]
+    return text
+
+
+def sensitivity(result: dict, machine: str) -> Blocks:
+    text: Blocks = [
+        "## Sensitivity to the settings",
+        "Mean Dice over update smoothing x warp smoothing (mm, and voxels of a level at least) x "
+        "step, greedy stage of `brain-mri` from an affine found once (OASIS, tuning half). Bold: "
+        "within 0.01 of the best.",
+        machine,
+    ]
+    cells = means(result["rows"])
+    for finest in sorted({cell["finest"] for cell in cells}, reverse=True):
+        own = [cell for cell in cells if cell["finest"] == finest]
+        best, share = near_best(own)
+        steps = sorted({cell["step"] for cell in own})
+        found = {tuple(cell[k] for k in AXES): cell["dice"] for cell in own}
+        lines = []
+        for grad, warp in dict.fromkeys((cell["sigma_grad"], cell["sigma_warp"]) for cell in own):
+            values = [found.get((grad, warp, step)) for step in steps]
+            shown = ["" if v is None else f"{v:.4f}" for v in values]
+            bold = [
+                f"**{t}**" if v and v >= best - NEAR else t
+                for t, v in zip(shown, values, strict=True)
+            ]
+            lines.append([f"{grad:g}", f"{warp:g}", *bold])
+        levels = "4x, 2x and 1x" if finest == 1 else "4x and 2x only"
+        text.append(
+            f"Levels {levels}; pairs {', '.join(own[0]['pairs'])}. Best {best:.4f}; {share:.0%} of "
+            f"{len(own)} cells within {NEAR}."
+        )
+        text.append((["update", "warp", *(f"step {k:g}" for k in steps)], lines))
+    text.append("`python benchmarks/sensitivity.py`")
+    return text
+
+
+def key(row: dict) -> tuple:
+    return tuple(row[name] for name in ("finest", "pair", *AXES))
+
+
+def means(rows: list[dict]) -> list[dict]:
+    """Per resolution and cell: mean Dice over the pairs that every cell has."""
+    out = []
+    for finest in sorted({row["finest"] for row in rows}):
+        own = [row for row in rows if row["finest"] == finest]
+        cells = sorted({tuple(row[k] for k in AXES) for row in own})
+        found = {key(row): row for row in own}
+        pairs = [
+            p
+            for p in sorted({r["pair"] for r in own})
+            if all((finest, p, *c) in found for c in cells)
+        ]
+        for values in cells if pairs else []:
+            mine = [found[finest, p, *values] for p in pairs]
+            out.append(
+                {
+                    "finest": finest,
+                    "pairs": pairs,
+                    **dict(zip(AXES, values, strict=True)),
+                    "dice": sum(r["dice"] for r in mine) / len(mine),
+                    "folds_before": sum(r["folds_before"] for r in mine) / len(mine),
+                }
+            )
+    return out
+
+
+def near_best(cells: list[dict]) -> tuple[float, float]:
+    """(best mean Dice, share of the cells within NEAR of it)."""
+    best = max(c["dice"] for c in cells)
+    return best, sum(c["dice"] >= best - NEAR for c in cells) / len(cells)
