@@ -147,7 +147,7 @@ def regularisers(result: dict, machine: str) -> Blocks:
         f"Energy of the final warp, as a share of the unregularised one (*at 0*), against the "
         f"weight (thesis 4.5.6): greedy, SSD, {settings['shrink']:g}x, {settings['steps']} steps, "
         "no warp smoothing. At weight 1 the term would cost on the unregularised warp what that "
-        "warp gained in SSD. 0: the identity is best, as norms can have it.",
+        "warp gained in SSD. 0: no state had a lower loss than the identity.",
         machine,
         (["family", "at 0", *weights[1:], "falls"], lines),
         "`python benchmarks/regularisers.py`",

@@ -50,6 +50,7 @@ def stage(terms: list[dict[str, object]], warp_floor: float, levels: int) -> dic
 METHODS: dict[str, dict[str, object]] = {
     "MI (preset)": {},
     "MI, 3 levels": stage([{"kind": "mi"}], 1.0, 3),
+    "MI, 128 bins, 3 levels": stage([{"kind": "mi", "bins": 128}], 1.0, 3),
     "normalised MI, 3 levels": stage([{"kind": "mi", "normalised": True}], 1.0, 3),
     "MIND, 2 levels": stage([{"kind": "ssd", "features": {"kind": "mind"}}], 2.0, 2),
 }

@@ -100,7 +100,7 @@ def sweep(pair: Brains, shrink: float, steps: int) -> Iterator[Row]:
 
 
 def monotone(energies: list[float]) -> bool:
-    """Whether they fall all the way, or down to 0 (norms reach it at a finite weight)."""
+    """Whether they fall all the way, or down to 0, where no state beats the identity."""
     return all(b < a or a == b == 0 for a, b in pairwise(energies))
 
 
