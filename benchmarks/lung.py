@@ -41,6 +41,7 @@ METHODS: dict[str, dict[str, object]] = {
     "LNCC + MIND": {"terms": [{"kind": "lncc"}, MIND | {"weight": 10.0}]},
 }
 """What is put in place of the preset's last stage."""
+BREATH_METHODS = {name: METHODS[name] for name in ("LNCC (preset)", "MIND")}
 RISE_MM = 30.0
 NOISE_HU = 20.0
 POINTS = 300
@@ -288,7 +289,7 @@ def main() -> None:
             document[part] = real(METHODS)
         elif part == "breath":
             seeds = range(args.seeds)
-            document[part] = [line for seed in seeds for line in breath(seed, METHODS)]
+            document[part] = [line for seed in seeds for line in breath(seed, BREATH_METHODS)]
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
 
