@@ -32,7 +32,7 @@ from fireants_engine import Grid, Image, Recipe, Result, load_image, register
 from fireants_engine.evaluation import target_registration_error
 from fireants_engine.geometry import apply_matrix
 from fireants_engine.ops import count_folds
-from fireants_engine.transforms import Transform
+from fireants_engine.transforms import Displacement, Transform
 
 MIND = {"kind": "ssd", "features": {"kind": "mind"}}
 METHODS: dict[str, dict[str, object]] = {
@@ -128,7 +128,7 @@ class Breath(Transform):
         return out
 
     def inverse(self) -> Transform:
-        raise NotImplementedError
+        return Displacement.from_mm(self.displacement(self.grid), self.grid).inverse()
 
 
 def breath_of(inhaled: Image, rise: float, rng: np.random.Generator) -> Breath:

@@ -80,12 +80,18 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def finished() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def write_report(args: argparse.Namespace, clock: Clock, **about: object) -> None:
+    """Writes `peer.json` last and whole: its presence says that the run finished.
 
-
-def write_report(out: Path, report: dict[str, object]) -> None:
-    """Writes `peer.json` last and whole: its presence says that the run finished."""
-    partial = out / "peer.json.partial"
+    about: method, version, parameters and precision; threads, times and peak memory are added.
+    """
+    report = {
+        **about,
+        "threads": args.threads,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **clock.summary(),
+        "peak_mib": round(peak_mib(), 1),
+    }
+    partial = args.out / "peer.json.partial"
     partial.write_text(json.dumps(report, indent=1) + "\n")
-    partial.rename(out / "peer.json")
+    partial.rename(args.out / "peer.json")

@@ -15,7 +15,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from _peer import Clock, arguments, finished, peak_mib, write_report
+from _peer import Clock, arguments, write_report
 
 
 def main() -> None:
@@ -64,17 +64,12 @@ def main() -> None:
 
     parameters = {"type_of_transform": kind, "random_seed": seed, "masks": sorted(masks)}
     write_report(
-        args.out,
-        {
-            "method": "ants-syncc" if args.cc else "ants-syn",
-            "version": f"antspyx {version('antspyx')}",
-            "parameters": {**parameters, "labels": args.label_interpolation},
-            "precision": "single (antspyx default)",
-            "threads": args.threads,
-            "finished": finished(),
-            **clock.summary(),
-            "peak_mib": round(peak_mib(), 1),
-        },
+        args,
+        clock,
+        method="ants-syncc" if args.cc else "ants-syn",
+        version=f"antspyx {version('antspyx')}",
+        parameters={**parameters, "labels": args.label_interpolation},
+        precision="single (antspyx default)",
     )
 
 

@@ -18,7 +18,7 @@ import itk
 import numpy as np
 import SimpleITK as sitk
 from _fields import fit_affine, points_of, resample, save_split
-from _peer import Clock, arguments, finished, peak_mib, write_report
+from _peer import Clock, arguments, write_report
 
 STAGES = ("rigid", "affine", "bspline")
 
@@ -83,22 +83,17 @@ def main() -> None:
             resample(args.moving_labels, reference, chain, sitk.sitkNearestNeighbor, target)
 
     write_report(
-        args.out,
-        {
-            "method": "elastix",
-            "version": f"itk-elastix {version('itk-elastix')}",
-            "parameters": {
-                "maps": f"default {', '.join(STAGES)}",
-                "start": args.start,
-                "masks": sorted(masks),
-                "labels": "nearest neighbour",
-            },
-            "precision": "single image, double transform",
-            "threads": args.threads,
-            "finished": finished(),
-            **clock.summary(),
-            "peak_mib": round(peak_mib(), 1),
+        args,
+        clock,
+        method="elastix",
+        version=f"itk-elastix {version('itk-elastix')}",
+        parameters={
+            "maps": f"default {', '.join(STAGES)}",
+            "start": args.start,
+            "masks": sorted(masks),
+            "labels": "nearest neighbour",
         },
+        precision="single image, double transform",
     )
 
 

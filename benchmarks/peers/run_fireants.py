@@ -20,7 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 from _fields import affine_transform, resample, save_split
-from _peer import Clock, arguments, finished, peak_mib, write_report
+from _peer import Clock, arguments, write_report
 from fireants.io import BatchedImages, Image
 from fireants.registration.affine import AffineRegistration
 from fireants.registration.greedy import GreedyRegistration
@@ -95,24 +95,19 @@ def main() -> None:
             resample(args.moving_labels, reference, chain, sitk.sitkLabelLinear, target)
 
     write_report(
-        args.out,
-        {
-            "method": "fireants",
-            "version": f"fireants {version('fireants')}",
-            "parameters": {
-                "start": "moments, order 1" if args.start == "centres" else "header",
-                "affine": AFFINE,
-                "greedy": GREEDY,
-                "intensities": "0..1",
-                "loss": "mi" if args.multimodal else "cc",
-                "labels": "linear per label",
-            },
-            "precision": "single",
-            "threads": args.threads,
-            "finished": finished(),
-            **clock.summary(),
-            "peak_mib": round(peak_mib(), 1),
+        args,
+        clock,
+        method="fireants",
+        version=f"fireants {version('fireants')}",
+        parameters={
+            "start": "moments, order 1" if args.start == "centres" else "header",
+            "affine": AFFINE,
+            "greedy": GREEDY,
+            "intensities": "0..1",
+            "loss": "mi" if args.multimodal else "cc",
+            "labels": "linear per label",
         },
+        precision="single",
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from _fields import affine_transform
-from _peer import Clock, arguments, finished, peak_mib, write_report
+from _peer import Clock, arguments, write_report
 from picsl_greedy import Greedy2D, Greedy3D
 
 
@@ -96,21 +96,16 @@ def main() -> None:
             )
 
     write_report(
-        args.out,
-        {
-            "method": "greedy",
-            "version": f"picsl-greedy {version('picsl-greedy')}",
-            "parameters": {
-                "affine": _without_folders(affine_options),
-                "deformable": _without_folders(warp_options),
-                "labels": args.label_interpolation,
-            },
-            "precision": "double",
-            "threads": args.threads,
-            "finished": finished(),
-            **clock.summary(),
-            "peak_mib": round(peak_mib(), 1),
+        args,
+        clock,
+        method="greedy",
+        version=f"picsl-greedy {version('picsl-greedy')}",
+        parameters={
+            "affine": _without_folders(affine_options),
+            "deformable": _without_folders(warp_options),
+            "labels": args.label_interpolation,
         },
+        precision="double",
     )
 
 

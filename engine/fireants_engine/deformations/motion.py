@@ -69,15 +69,13 @@ class Pulled(Motion):
     def warps(self) -> tuple[Tensor, ...]:
         return () if self.u is None else (self.u,)
 
-    def moving(self, pair: Pair, ctx: ExecutionContext) -> Tensor:
-        """The moving image on the fixed grid.
+    def pulled(self, image: Tensor, pair: Pair, ctx: ExecutionContext) -> Tensor:
+        """An image (the moving one) on the fixed grid.
 
         Beyond its field of view it continues with its border value: a jump there to any constant
         would pull at the transform.
         """
-        return ctx.kernels.warp(
-            pair.moving, self.matrix, pair.fixed_grid.shape, self.u, border=True
-        )
+        return ctx.kernels.warp(image, self.matrix, pair.fixed_grid.shape, self.u, border=True)
 
     def carried(self, image: Tensor, pair: Pair, ctx: ExecutionContext) -> Tensor:
         """A mask of the moving image on the fixed grid, 0 beyond it; no gradient."""
@@ -92,7 +90,7 @@ class Pulled(Motion):
 
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         mask = self.mask(pair, ctx)
-        return Views(pair.fixed, self.moving(pair, ctx), mask, mask, self)
+        return Views(pair.fixed, self.pulled(pair.moving, pair, ctx), mask, mask, self)
 
     def points(self, fixed: Tensor) -> Tensor:
         where = fixed if self.u is None else fixed + sample_points(self.u, fixed)
@@ -111,7 +109,8 @@ class LinearlyPulled(Pulled):
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         mask = self.mask(pair, ctx)
         inside = self.carried(pair.field_of_view, pair, ctx)
-        return Views(pair.fixed, self.moving(pair, ctx), _product(inside, mask), mask, self)
+        moving = self.pulled(pair.moving, pair, ctx)
+        return Views(pair.fixed, moving, _product(inside, mask), mask, self)
 
 
 @dataclass(frozen=True)
@@ -136,14 +135,13 @@ class Halfway(Motion):
 
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         own, other = self._fixed(), Pulled(self.matrix, self.u_moving)
-        shape = pair.fixed_grid.shape
-        fixed = ctx.kernels.warp(pair.fixed, own.matrix, shape, own.u, border=True)
+        fixed, moving = own.pulled(pair.fixed, pair, ctx), other.pulled(pair.moving, pair, ctx)
         masks = [
             None if mask is None else motion.carried(mask, pair, ctx)
             for motion, mask in ((own, pair.fixed_mask), (other, pair.moving_mask))
         ]
         mask = _product(*masks)
-        return Views(fixed, other.moving(pair, ctx), mask, mask, self)
+        return Views(fixed, moving, mask, mask, self)
 
     def points(self, fixed: Tensor) -> Tensor:
         """`A phi_M(phi_F^-1(q)) + t`: the midpoint m is solved for.

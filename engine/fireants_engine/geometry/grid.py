@@ -158,13 +158,9 @@ class Grid:
 
     def plane(self, axis: int, index: int) -> Grid:
         """The one-sample-thick grid at array `axis` (z, y, x order) and `index`."""
-        k = self.dim - 1 - axis
-        start = np.zeros(self.dim)
-        start[k] = index
-        size = list(self.size)
-        size[k] = 1
-        origin = apply_matrix(self._index_to_mm, start)
-        return Grid(tuple(size), self.spacing_mm, tuple(origin), self.direction)
+        box = [slice(0, n) for n in self.shape]
+        box[axis] = slice(index, index + 1)
+        return self.part(box)
 
     def part(self, box: Sequence[slice]) -> Grid:
         """The samples of `box`: one slice of array indices per axis, z, y, x order, no steps."""

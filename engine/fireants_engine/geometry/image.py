@@ -11,6 +11,13 @@ from fireants_engine.errors import InputError
 from fireants_engine.geometry.grid import Grid
 
 
+def as_tensor(array: np.ndarray) -> torch.Tensor:
+    """A copy in a type that torch computes with: unsigned whole numbers widened, native order."""
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int32 if array.dtype.itemsize == 2 else np.int64)
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """Samples `data` of shape (C, Z, Y, X) or (C, Y, X) on `grid`.
@@ -57,15 +64,12 @@ class Image:
         if array.dtype.kind not in "iuf":
             raise InputError(f"{name}: values of type {array.dtype} are not numbers.")
         array = np.moveaxis(array, -1, 0) if channels else array[None]
-        if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-            array = array.astype(np.int32 if array.dtype.itemsize == 2 else np.int64)
         if array.ndim - 1 not in (2, 3):
             raise InputError(
                 f"{name}: has {array.ndim - 1} dimensions; only 2D and 3D images can be registered."
             )
         grid = grid or Grid.identity(array.shape[:0:-1])
-        own = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-        return cls(torch.from_numpy(own), grid, name=name, path=path)
+        return cls(as_tensor(array), grid, name=name, path=path)
 
     @property
     def dim(self) -> int:

@@ -10,6 +10,7 @@ import torch
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry.image import as_tensor
 from fireants_engine.geometry.lazy import Box, LazyImage, boxes
 from fireants_engine.ops.interpolate import KINDS, check_interpolation
 from fireants_engine.ops.resample import (
@@ -60,7 +61,7 @@ def apply_tiled(
     """
     check_interpolation(interpolation)
     check_dimensions(source.name, source.grid, transform, grid)
-    result_type(_as_tensor(np.zeros(0, source.dtype)).dtype, interpolation, fill, source.name)
+    result_type(as_tensor(np.zeros(0, source.dtype)).dtype, interpolation, fill, source.name)
     if interpolation == "label" and source.channels != 1:
         raise InputError(f"{source.name}: a label map has one channel, not {source.channels}.")
     spatial = tuple(out.shape)[-grid.dim :]
@@ -134,7 +135,7 @@ class _Job:
         )
 
     def _values(self, array: np.ndarray, coords: np.ndarray) -> np.ndarray:
-        data = _as_tensor(array)
+        data = as_tensor(array)
         if self.interpolation != "label":
             return KINDS[self.interpolation](data)(coords).numpy()
         grid = Grid.identity(data.shape[:0:-1])
@@ -146,11 +147,3 @@ class _Job:
                 "labels as integers."
             )
         return voted
-
-
-def _as_tensor(array: np.ndarray) -> torch.Tensor:
-    """The values in a type that torch can compute with; whole numbers stay whole."""
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int32 if array.dtype.itemsize == 2 else np.int64)
-    native = array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.array(array, dtype=native, order="C"))

@@ -44,7 +44,7 @@ class Chain(Transform):
     def __init__(self, parts: Iterable[Transform]) -> None:
         flat: list[Transform] = []
         for part in parts:
-            flat.extend(part.parts if isinstance(part, Chain) else [part])
+            flat.extend(parts_of(part))
         if not flat:
             raise ValueError("a chain needs at least one transform")
         if len({part.dim for part in flat}) != 1:
@@ -59,3 +59,8 @@ class Chain(Transform):
 
     def inverse(self) -> Chain:
         return Chain([part.inverse() for part in reversed(self.parts)])
+
+
+def parts_of(transform: Transform) -> tuple[Transform, ...]:
+    """The parts of a chain in the order in which they act on points; otherwise itself."""
+    return transform.parts if isinstance(transform, Chain) else (transform,)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fireants_engine.geometry import Grid, apply_linear, apply_matrix
 from fireants_engine.kernels import REFERENCE
-from fireants_engine.transforms.base import Chain, Transform
+from fireants_engine.transforms.base import Chain, Transform, parts_of
 from fireants_engine.transforms.invert import invert, solve_points
 
 
@@ -95,7 +95,7 @@ def sampled(transform: Transform) -> Transform:
 
     As ITK and ANTs do with a saved inverse; solving for every voxel would take minutes.
     """
-    parts = transform.parts if isinstance(transform, Chain) else (transform,)
+    parts = parts_of(transform)
     if not any(isinstance(part, Inverse) for part in parts):
         return transform
     return Chain(part.nearly if isinstance(part, Inverse) else part for part in parts)

@@ -6,7 +6,7 @@ import numpy as np
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import apply_matrix
-from fireants_engine.transforms.base import Chain, Transform
+from fireants_engine.transforms.base import Transform, parts_of
 
 
 class Affine(Transform):
@@ -49,12 +49,16 @@ class Affine(Transform):
         return Affine(self.matrix @ first.matrix, first.centre_mm)
 
 
+def affine_factor(transform: Transform) -> Affine:
+    """The product of all affine parts: what remains when the warps are the identity."""
+    total = Affine.identity(transform.dim)
+    for part in parts_of(transform):
+        if isinstance(part, Affine):
+            total = part.after(total)
+    return total
+
+
 def linear_part(transform: Transform) -> Affine | None:
     """`transform` as one affine map, or None when a part of it is deformable."""
-    parts = transform.parts if isinstance(transform, Chain) else (transform,)
-    total = Affine.identity(transform.dim)
-    for part in parts:
-        if not isinstance(part, Affine):
-            return None
-        total = part.after(total)
-    return total
+    linear = all(isinstance(part, Affine) for part in parts_of(transform))
+    return affine_factor(transform) if linear else None

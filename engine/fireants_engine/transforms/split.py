@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 from fireants_engine.geometry import Grid
-from fireants_engine.transforms.base import Chain, Transform
+from fireants_engine.transforms.base import Transform, parts_of
 from fireants_engine.transforms.displacement import Displacement
 from fireants_engine.transforms.invert import resize_displacement
-from fireants_engine.transforms.linear import Affine
-
-
-def parts_of(transform: Transform) -> tuple[Transform, ...]:
-    """The parts of a chain in the order in which they act on points; otherwise itself."""
-    return transform.parts if isinstance(transform, Chain) else (transform,)
-
-
-def affine_factor(transform: Transform) -> Affine:
-    """The product of all affine parts: what remains when the warps are the identity."""
-    total = Affine.identity(transform.dim)
-    for part in parts_of(transform):
-        if isinstance(part, Affine):
-            total = part.after(total)
-    return total
+from fireants_engine.transforms.linear import Affine, affine_factor
 
 
 def warp_factor(transform: Transform, grid: Grid) -> Displacement | None:
