@@ -22,6 +22,7 @@ _WHERE = {
     "Grid": "geometry",
     "Image": "geometry",
     "Landmarks": "geometry",
+    "Case": "pipeline",
     "Control": "pipeline",
     "Extras": "pipeline",
     "Outcome": "pipeline",
@@ -34,7 +35,9 @@ _WHERE = {
     "compose": "workflows.chain",
     "Execution": "workflows.registration",
     "register": "workflows.registration",
+    "register_batch": "workflows.registration",
     "run": "workflows.registration",
+    "run_batch": "workflows.registration",
     "Mapping": "workflows.result",
     "Result": "workflows.result",
     "load_run": "workflows.rundir",
@@ -43,6 +46,7 @@ _WHERE = {
 
 __all__ = [
     "BackendUnavailableError",
+    "Case",
     "Control",
     "DivergedError",
     "Execution",
@@ -67,8 +71,10 @@ __all__ = [
     "load_transform",
     "preset_names",
     "register",
+    "register_batch",
     "replay",
     "run",
+    "run_batch",
     "save_image",
 ]
 
@@ -84,10 +90,16 @@ if TYPE_CHECKING:
     )
     from fireants_engine.geometry import Grid, Image, Landmarks
     from fireants_engine.io import load_image, load_transform, save_image
-    from fireants_engine.pipeline import Control, Extras, Outcome, PreviewRequest
+    from fireants_engine.pipeline import Case, Control, Extras, Outcome, PreviewRequest
     from fireants_engine.recipe import Recipe, preset_names
     from fireants_engine.workflows.chain import compose
-    from fireants_engine.workflows.registration import Execution, register, run
+    from fireants_engine.workflows.registration import (
+        Execution,
+        register,
+        register_batch,
+        run,
+        run_batch,
+    )
     from fireants_engine.workflows.replay import replay
     from fireants_engine.workflows.result import Mapping, Result
     from fireants_engine.workflows.rundir import load_run

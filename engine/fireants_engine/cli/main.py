@@ -32,6 +32,24 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see '{self.prog} --help'.")
 
 
+def _how_options(parser: argparse.ArgumentParser) -> None:
+    """The recipe and where it runs."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--preset", metavar="NAME", help="packaged recipe (brain-mri)")
+    what.add_argument("--recipe", type=Path, metavar="FILE", help="recipe of your own, YAML")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
+        help="change a recipe value, such as stages.greedy.descent.step=0.3 (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
+    parser.add_argument(
+        "--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:I, mps"
+    )
+    parser.add_argument("--kernels", default="auto", metavar="K", help="auto or a backend's name")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (all)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+
 def _run_parser(commands: argparse._SubParsersAction) -> None:
     run = commands.add_parser(
         "run",
@@ -45,17 +63,7 @@ def _run_parser(commands: argparse._SubParsersAction) -> None:
     run.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help="run directory"
     )
-    what = run.add_mutually_exclusive_group()
-    what.add_argument("--preset", metavar="NAME", help="packaged recipe (brain-mri)")
-    what.add_argument("--recipe", type=Path, metavar="FILE", help="recipe of your own, YAML")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
-        help="change a recipe value, such as stages.greedy.descent.step=0.3 (repeatable)",
-    )  # fmt: skip
-    run.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
-    run.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:I or mps")
-    run.add_argument("--kernels", default="auto", metavar="K", help="auto or the name of a backend")
-    run.add_argument("--threads", type=int, metavar="N", help="CPU threads (all)")
+    _how_options(run)
     for name, meta, text in (
         ("--fixed-mask", "M", "only non-zero voxels of FIXED count"),
         ("--moving-mask", "M", "only non-zero voxels of MOVING count"),
@@ -70,7 +78,41 @@ def _run_parser(commands: argparse._SubParsersAction) -> None:
         metavar=("NAME", "FIXED", "MOVING"),
         help="further images for terms with `input: NAME` in the recipe (repeatable)",
     )  # fmt: skip
-    run.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
+
+
+TABLE = """
+TABLE is CSV or TSV with a header line: fixed, moving and, if you like, name, fixed_mask,
+moving_mask, moving_labels, fixed_labels, landmarks, init; paths are relative to it. OUT gets one
+run directory per pair, by its name, and summary.csv. Pairs that are finished already (same recipe
+and files) are kept; a pair that fails does not hold up the others.
+Exit codes: 0 done, 1 a pair failed, 2 bad input, 130 interrupted (repeat to go on).
+"""
+
+
+def _batch_parser(commands: argparse._SubParsersAction) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="register many pairs: a table, or one image against many",
+        description="Register every pair of TABLE, or every MOVING onto every FIXED in order (one "
+        "of either serves all).",
+        epilog=TABLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    batch.add_argument("table", nargs="?", type=Path, metavar="TABLE", help="pairs, one per line")
+    for role in ("fixed", "moving"):
+        batch.add_argument(
+            f"--{role}", nargs="+", type=Path, default=[], metavar="IMAGE",
+            help=f"{role} image, or as many as there are pairs",
+        )  # fmt: skip
+    batch.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help="folder of run directories"
+    )
+    batch.add_argument(
+        "--size", type=int, default=1, metavar="N",
+        help="pairs of one size that run together, faster on a GPU and with N times the memory (1)",
+    )  # fmt: skip
+    batch.add_argument("--again", action="store_true", help="run finished pairs, too")
+    _how_options(batch)
 
 
 CHAIN = """
@@ -134,6 +176,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _run_parser(commands)
+    _batch_parser(commands)
     _use_parsers(commands)
     presets = commands.add_parser("presets", help="list the packaged recipes, or print one")
     presets.add_argument("name", nargs="?", metavar="NAME")
@@ -153,6 +196,8 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     match args.command:
         case "run":
             from fireants_engine.cli.run import run as command
+        case "batch":
+            from fireants_engine.cli.batch import batch as command
         case "apply":
             from fireants_engine.cli.use import apply as command
         case "points":

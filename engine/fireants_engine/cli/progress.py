@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ class Progress:
         self.quiet = quiet
         self.stage = ""
         self.levels = 0
+        self.names: list[str] = []
         form = "{l_bar}{bar}| {elapsed}<{remaining} {postfix}"
         self.bar = tqdm(
             total=1.0,
@@ -44,6 +45,12 @@ class Progress:
 
     def __exit__(self, *error: Any) -> None:
         self.bar.close()
+
+    def restart(self, names: Sequence[str], total: int) -> None:
+        """Begin the pairs with these names, of `total`, from an empty bar."""
+        self.names = list(names)
+        self.bar.reset()
+        self.say(f"{', '.join(names)} ({total} pairs in all)")
 
     def say(self, line: str) -> None:
         """A line above the bar."""
@@ -66,12 +73,14 @@ class Progress:
             case LevelFinished():
                 self._advance(event.fraction)
                 if self.bar.disable:
+                    name = f"{self.names[event.pair]}: " if len(self.names) > 1 else ""
                     self.say(
-                        f"{self.stage} level {event.level + 1}/{self.levels}: {event.steps} steps, "
-                        f"loss {event.loss:.5f}, {event.seconds:.0f} s ({event.reason})"
+                        f"{name}{self.stage} level {event.level + 1}/{self.levels}: "
+                        f"{event.steps} steps, loss {event.loss:.5f}, {event.seconds:.0f} s ({event.reason})"
                     )
             case Warning():
-                self.say(f"note: {event.message}")
+                name = f" ({self.names[event.pair]})" if len(self.names) > 1 else ""
+                self.say(f"note{name}: {event.message}")
             case RunFinished():
                 self._advance(1.0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,13 @@ import yaml
 from fireants_engine.cli.progress import Progress, stop_on_interrupt
 from fireants_engine.context import ExecutionContext
 from fireants_engine.errors import InputError
-from fireants_engine.geometry import Image, check_pair
-from fireants_engine.io.images import load_image
-from fireants_engine.io.points import load_landmarks
-from fireants_engine.io.transforms import load_transform
-from fireants_engine.pipeline import Control, Extras, Outcome
+from fireants_engine.pipeline import Case, Control, Outcome
 from fireants_engine.recipe import Recipe
-from fireants_engine.transforms import Transform
+from fireants_engine.workflows.cases import ROLES, load_case
 from fireants_engine.workflows.registration import Execution, register
 from fireants_engine.workflows.rundir import check_output_folder, read_report, save_run
 
 DEFAULT_PRESET = "brain-mri"
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything a run reads, loaded and checked."""
-
-    fixed: Image
-    moving: Image
-    initial: Transform | None
-    extras: Extras
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
@@ -63,75 +48,30 @@ def load_recipe(args: argparse.Namespace) -> Recipe:
     return recipe.with_values(values) if values else recipe
 
 
-def _initial(path: Path | None, fixed: Image) -> Transform | None:
-    if path is None:
-        return None
-    initial = load_transform(path)
-    if initial.dim != fixed.dim:
-        raise InputError(
-            f"{path}: the initial transform is {initial.dim}D but {fixed.name} is {fixed.dim}D; "
-            "give a transform of the same dimension."
-        )
-    return initial
-
-
-def _images(given: list[list[str]]) -> dict[str, tuple[Image, Image]]:
-    """--input NAME FIXED MOVING, as often as it is given."""
-    images: dict[str, tuple[Image, Image]] = {}
-    for name, fixed, moving in given:
-        if name in images:
-            raise InputError(f"--input {name}: is given twice; use another name.")
-        images[name] = (load_image(fixed), load_image(moving))
-    return images
-
-
-def load_inputs(args: argparse.Namespace) -> Inputs:
+def load_inputs(args: argparse.Namespace) -> Case:
     """Read and check every input before anything is computed; raises InputError."""
-    optional = {
-        role: None if path is None else load_image(path)
-        for role, path in (
-            ("fixed_mask", args.fixed_mask),
-            ("moving_mask", args.moving_mask),
-            ("moving_labels", args.moving_labels),
-            ("fixed_labels", args.fixed_labels),
-        )
-    }
-    fixed, moving = load_image(args.fixed), load_image(args.moving)
-    check_pair(fixed, moving)
-    fixed = fixed.with_mask(optional["fixed_mask"])
-    moving = moving.with_mask(optional["moving_mask"])
-    roles = ("fixed_mask", "moving_mask", "landmarks", "init")
-    files = {role: path for role in roles if (path := getattr(args, role)) is not None}
-    extras = Extras(
-        optional["moving_labels"],
-        optional["fixed_labels"],
-        None if args.landmarks is None else load_landmarks(args.landmarks, fixed.dim),
-        _images(args.inputs),
-        files,
-    )
-    extras.check(fixed, moving)
-    return Inputs(fixed, moving, _initial(args.init, fixed), extras)
+    files = {role: path for role in ROLES if (path := getattr(args, role)) is not None}
+    inputs = [(name, Path(fixed), Path(moving)) for name, fixed, moving in args.inputs]
+    return load_case(args.fixed, args.moving, files, inputs)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0, or 130 when interrupted with the best state saved."""
     recipe = load_recipe(args)
     check_output_folder(args.output)
-    if args.threads is not None:
-        _set_threads(args.threads)
-    ExecutionContext.create(args.device, args.kernels)
-    inputs = load_inputs(args)
+    execution = load_execution(args)
+    case = load_inputs(args)
     control = Control()
     with Progress(args.quiet) as progress, stop_on_interrupt(control, progress):
-        progress.say(f"{inputs.moving.name} -> {inputs.fixed.name}, recipe {recipe.name}")
+        progress.say(f"{case.moving.name} -> {case.fixed.name}, recipe {recipe.name}")
         result = register(
-            inputs.fixed,
-            inputs.moving,
+            case.fixed,
+            case.moving,
             recipe,
-            execution=Execution(args.device, args.kernels),
-            initial=inputs.initial,
+            execution=execution,
+            initial=case.initial,
             control=control,
-            extras=inputs.extras,
+            extras=case.extras,
             on_event=progress,
         )
     save_run(result, args.output)
@@ -140,12 +80,16 @@ def run(args: argparse.Namespace) -> int:
     return 130 if result.outcome is Outcome.STOPPED else 0
 
 
-def _set_threads(number: int) -> None:
-    import torch
+def load_execution(args: argparse.Namespace) -> Execution:
+    """Where to run, checked; sets the number of threads. Raises InputError."""
+    if args.threads is not None:
+        import torch
 
-    if number < 1:
-        raise InputError(f"--threads {number}: at least one thread is needed.")
-    torch.set_num_threads(number)
+        if args.threads < 1:
+            raise InputError(f"--threads {args.threads}: at least one thread is needed.")
+        torch.set_num_threads(args.threads)
+    ExecutionContext.create(args.device, args.kernels)
+    return Execution(args.device, args.kernels)
 
 
 def summary(report: dict[str, Any], folder: Path) -> str:

@@ -21,13 +21,14 @@ class Single(Dense):
     """One displacement field whose samples are the variable."""
 
     def init(self, pair: Pair, initial: Transform, ctx: ExecutionContext) -> DenseState:
-        return DenseState(*self.start(pair, initial, ctx))
+        u, affine = self.start(pair, initial, ctx)
+        return DenseState(u, (affine,))
 
     def motion(self, pair: Pair, state: DenseState, ctx: ExecutionContext) -> Motion:
         return Pulled(self.matrix(pair, state, ctx), state.u)
 
     def transform(self, pair: Pair, state: DenseState) -> Transform:
-        return Chain([Displacement(state.u, pair.fixed_grid), state.affine])
+        return Chain([Displacement(state.u, pair.fixed_grid), *state.affines])
 
     def settle(self, state: DenseState) -> tuple[DenseState, Folds]:
         u, before, after = unfold(state.u)
@@ -44,7 +45,8 @@ class Compositive(Single, Composed):
     def retract(
         self, pair: Pair, state: DenseState, direction: Tensor, step: float, ctx: ExecutionContext
     ) -> DenseState:
-        u = ctx.kernels.compose(bounded_step(self.weighted(direction), step), state.u)
+        move = bounded_step(self.weighted(direction), step, len(state.affines))
+        u = ctx.kernels.compose(move, state.u)
         return replace(state, u=self.smoothed(pair, u, ctx))
 
 
@@ -59,5 +61,5 @@ class FreeForm(Single):
     def retract(
         self, pair: Pair, state: DenseState, direction: Tensor, step: float, ctx: ExecutionContext
     ) -> DenseState:
-        u = state.u + bounded_step(self.weighted(direction), step)
+        u = state.u + bounded_step(self.weighted(direction), step, len(state.affines))
         return replace(state, u=self.smoothed(pair, u, ctx))

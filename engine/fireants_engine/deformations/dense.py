@@ -21,10 +21,10 @@ from fireants_engine.transforms.invert import resize_displacement
 
 @dataclass(frozen=True)
 class DenseState:
-    """u: (k, d, *spatial) voxels of the level's fixed grid; affine: fixed mm -> moving mm."""
+    """u: (k N, d, *spatial) voxels of the level's fixed grid; affines: fixed mm -> moving mm, N."""
 
     u: Tensor
-    affine: Affine
+    affines: tuple[Affine, ...]
 
 
 State = TypeVar("State", bound=DenseState)
@@ -78,9 +78,8 @@ class Dense(Deformation):
         return replace(state, u=variable)
 
     def matrix(self, pair: Pair, state: DenseState, ctx: ExecutionContext) -> Tensor:
-        """(d, d+1): fixed voxel -> moving voxel through the affine part."""
-        matrix = pair.voxel_matrix(state.affine)
-        return torch.as_tensor(matrix, device=ctx.device, dtype=ctx.dtype)
+        """(N, d, d+1): fixed voxel -> moving voxel through the affine part."""
+        return pair.voxel_matrices(state.affines, ctx)
 
     def per_axis(self, like: Tensor) -> Tensor | None:
         """`axis_weights` in channel order, broadcastable to u; None where all are free."""

@@ -19,26 +19,34 @@ from fireants_engine.transforms.invert import resize_displacement
 
 @dataclass(frozen=True)
 class LinearState:
-    """params: (n,) in mm (rotations and strains times `radius_mm`); base: where it started.
+    """params: (N, n) in mm (rotations and strains times a radius); bases: where they started.
 
-    The map is `D(params) o base` with D about `centre_mm`, a point of the moving image. warp:
-    what a deformable start does before `base`, (1, d, *spatial) voxels of the level's fixed grid.
+    The map of a pair is `D(params) o base` with D about its centre, a point of the moving image;
+    centres_mm and radii_mm: N of each. warp: what a deformable start does before `base`,
+    (N, d, *spatial) voxels of the level's fixed grid.
     """
 
     params: Tensor
-    base: Affine
-    centre_mm: np.ndarray
-    radius_mm: float
+    bases: tuple[Affine, ...]
+    centres_mm: tuple[np.ndarray, ...]
+    radii_mm: tuple[float, ...]
     warp: Tensor | None = None
 
 
 def _skew(w: Tensor) -> Tensor:
-    """Generator of a rotation: (1,) -> 2 x 2, (3,) -> 3 x 3."""
-    zero = torch.zeros((), dtype=w.dtype, device=w.device)
-    if w.numel() == 1:
-        return torch.stack([zero, -w[0], w[0], zero]).view(2, 2)
-    x, y, z = w
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero]).view(3, 3)
+    """Generators of rotations: (N, 1) -> (N, 2, 2), (N, 3) -> (N, 3, 3)."""
+    zero = torch.zeros_like(w[:, 0])
+    if w.shape[1] == 1:
+        (angle,) = w.unbind(1)
+        return torch.stack([zero, -angle, angle, zero], 1).view(-1, 2, 2)
+    x, y, z = w.unbind(1)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
+
+
+def _identities(params: Tensor, dim: int) -> Tensor:
+    """(N, dim, dim) identities for params (N, n)."""
+    eye = torch.eye(dim, dtype=params.dtype, device=params.device)
+    return eye.expand(len(params), dim, dim)
 
 
 @dataclass(frozen=True)
@@ -58,16 +66,17 @@ class Linear(Deformation):
 
     @abstractmethod
     def linear(self, params: Tensor, dim: int) -> Tensor:
-        """(dim, dim) matrix of the parameters beside the translation (radians or strains)."""
+        """(N, dim, dim) matrices of the parameters (N, extra) beside the translation, in radians
+        or strains."""
 
     def init(self, pair: Pair, initial: Transform, ctx: ExecutionContext) -> LinearState:
         base, warp = split(initial, pair.fixed_grid)
         dim = pair.fixed_grid.dim
         centre = base(pair.fixed_grid.centre_mm[None])[0]
         radius = float(np.sqrt((pair.fixed_grid.extent_mm**2).sum() / 12))
-        params = torch.zeros(dim + self.extra(dim), device=ctx.device, dtype=torch.float32)
+        params = torch.zeros(1, dim + self.extra(dim), device=ctx.device, dtype=torch.float32)
         u = None if warp is None else warp.u.to(ctx.device, ctx.dtype)
-        return LinearState(params, base, centre, radius, u)
+        return LinearState(params, (base,), (centre,), (radius,), u)
 
     def variable(self, state: LinearState) -> Tensor:
         return state.params
@@ -76,28 +85,24 @@ class Linear(Deformation):
         return replace(state, params=variable)
 
     def _delta(self, state: LinearState, params: Tensor) -> Tensor:
-        """Homogeneous (d+1, d+1) matrix of D(params), mm; differentiable."""
-        dim = state.base.dim
-        linear = self.linear(params[dim:] / state.radius_mm, dim)
-        centre = torch.as_tensor(state.centre_mm, dtype=params.dtype, device=params.device)
-        shift = centre + params[:dim] - linear @ centre
-        last = torch.zeros(1, dim + 1, dtype=params.dtype, device=params.device)
-        last[0, dim] = 1.0
-        return torch.cat([torch.cat([linear, shift[:, None]], dim=1), last])
+        """Homogeneous (N, d+1, d+1) matrices of D(params), mm; differentiable."""
+        dim = state.bases[0].dim
+        linear = self.linear(params[:, dim:] / params.new_tensor(state.radii_mm)[:, None], dim)
+        centre = params.new_tensor(np.stack(state.centres_mm))
+        shift = centre + params[:, :dim] - (linear @ centre[:, :, None])[:, :, 0]
+        last = params.new_zeros(len(params), 1, dim + 1)
+        last[:, 0, dim] = 1.0
+        return torch.cat([torch.cat([linear, shift[:, :, None]], dim=2), last], dim=1)
 
     def motion(self, pair: Pair, state: LinearState, ctx: ExecutionContext) -> Motion:
         # the few small products in float64: world origins may be far away
         wide = torch.float64 if ctx.device.type != "mps" else torch.float32
         delta = self._delta(state, state.params.to(wide))
-        left = torch.as_tensor(
-            pair.moving_grid.matrix("mm", "voxel"), dtype=wide, device=ctx.device
-        )
-        right = torch.as_tensor(
-            state.base.matrix @ pair.fixed_grid.matrix("voxel", "mm"),
-            dtype=wide,
-            device=ctx.device,
-        )
-        matrix = (left @ delta @ right)[:-1].to(ctx.dtype)
+        each = list(zip(pair.each, state.bases, strict=True))
+        left = [one.moving_grid.matrix("mm", "voxel") for one, _ in each]
+        right = [base.matrix @ one.fixed_grid.matrix("voxel", "mm") for one, base in each]
+        matrix = delta.new_tensor(np.stack(left)) @ delta @ delta.new_tensor(np.stack(right))
+        matrix = matrix[:, :-1].to(ctx.dtype)
         return LinearlyPulled(matrix, state.warp)
 
     def precondition(
@@ -109,10 +114,11 @@ class Linear(Deformation):
         self, pair: Pair, state: LinearState, direction: Tensor, step: float, ctx: ExecutionContext
     ) -> LinearState:
         half_voxel_mm = 0.5 * float(np.mean(pair.fixed_grid.spacing_mm))
-        limit = direction.abs().amax().clamp(min=1.0)
+        limit = direction.abs().amax(1, keepdim=True).clamp(min=1.0)
         scaled = direction * (step * half_voxel_mm / limit)
         dim = pair.fixed_grid.dim
-        move = torch.cat([scaled[:dim] * self.translation_scale, scaled[dim:] * self.linear_scale])
+        shift, linear = scaled[:, :dim], scaled[:, dim:]
+        move = torch.cat([shift * self.translation_scale, linear * self.linear_scale], dim=1)
         return replace(state, params=state.params + move)
 
     def resample(self, buffer: Tensor, power: int, old: Pair, new: Pair) -> Tensor:
@@ -125,7 +131,7 @@ class Linear(Deformation):
 
     def transform(self, pair: Pair, state: LinearState) -> Transform:
         delta = self._delta(state, state.params.detach().cpu().double())
-        affine = Affine(delta.numpy() @ state.base.matrix, pair.fixed_grid.centre_mm)
+        affine = Affine(delta[0].numpy() @ state.bases[0].matrix, pair.fixed_grid.centre_mm)
         if state.warp is None:
             return affine
         return Chain([Displacement(state.warp, pair.fixed_grid), affine])
@@ -139,7 +145,7 @@ class Translation(Linear):
         return 0
 
     def linear(self, params: Tensor, dim: int) -> Tensor:
-        return torch.eye(dim, dtype=params.dtype, device=params.device)
+        return _identities(params, dim)
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,8 @@ class Similarity(Linear):
         return 2 if dim == 2 else 4
 
     def linear(self, params: Tensor, dim: int) -> Tensor:
-        return params[0].exp() * torch.linalg.matrix_exp(_skew(params[1:]))
+        scale = params[:, 0].exp()[:, None, None]
+        return scale * torch.linalg.matrix_exp(_skew(params[:, 1:]))
 
 
 @dataclass(frozen=True)
@@ -172,4 +179,4 @@ class AffineMap(Linear):
         return dim * dim
 
     def linear(self, params: Tensor, dim: int) -> Tensor:
-        return torch.eye(dim, dtype=params.dtype, device=params.device) + params.view(dim, dim)
+        return _identities(params, dim) + params.view(-1, dim, dim)

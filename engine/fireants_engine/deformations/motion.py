@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,22 +23,22 @@ class Motion(ABC):
     @property
     @abstractmethod
     def warps(self) -> tuple[Tensor, ...]:
-        """Displacements (1, d, *spatial) in voxels of the level's fixed grid; () where linear."""
+        """Displacements (N, d, *spatial) in voxels of the level's fixed grid; () where linear."""
 
     @abstractmethod
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         """Both images of `pair` as the terms see them."""
 
     @abstractmethod
-    def points(self, fixed: Tensor) -> Tensor:
-        """Fixed points (d, n) in fixed voxels -> moving voxels (d, n)."""
+    def points(self, fixed: Tensor, pair: int = 0) -> Tensor:
+        """Points (d, n) in fixed voxels -> moving voxels (d, n), through pair number `pair`."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """What the terms compare: both images on one grid, and what each sample counts.
+    """What the terms compare: both images (N, C, *spatial) on one grid, and what samples count.
 
-    weight: (1, 1, *spatial), by masks and field of view; None for 1. mask: by the masks alone,
+    weight: (N, 1, *spatial), by masks and field of view; None for 1. mask: by the masks alone,
     for terms that look at neighbourhoods. motion: the map behind them, for terms that look at
     the map itself or at points.
     """
@@ -55,11 +56,23 @@ def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return a * b
 
 
+def _of(tensor: Tensor, pair: int) -> Tensor:
+    """(1, ...): what belongs to one pair, or to all."""
+    return tensor if len(tensor) == 1 else tensor[pair : pair + 1]
+
+
+def _moved(matrix: Tensor, pair: int, points: Tensor) -> Tensor:
+    """Points (d, n) through the matrix of one pair."""
+    own = matrix if matrix.ndim == 2 else _of(matrix, pair)[0]
+    return own[:, :-1] @ points + own[:, -1:]
+
+
 @dataclass(frozen=True)
 class Pulled(Motion):
     """`A (x + u(x)) + t`: the moving image comes to the fixed grid.
 
-    matrix: (d, d+1), fixed voxel -> moving voxel; u: (1, d, *spatial) voxels or None.
+    matrix: (N, d, d+1), or (d, d+1) for all, fixed voxel -> moving voxel; u: (N, d, *spatial)
+    voxels or None.
     """
 
     matrix: Tensor
@@ -82,19 +95,29 @@ class Pulled(Motion):
         still = None if self.u is None else self.u.detach()
         return ctx.kernels.warp(image, self.matrix.detach(), pair.fixed_grid.shape, still)
 
+    def mask_of(
+        self, image: Literal["fixed", "moving"], pair: Pair, ctx: ExecutionContext
+    ) -> Tensor | None:
+        """The mask of one image carried to the fixed grid; where a pair has none it is 1."""
+        mask = pair.fixed_mask if image == "fixed" else pair.moving_mask
+        if mask is None:
+            return None
+        out = self.carried(mask, pair, ctx)
+        for row in pair.unmasked(image):
+            out[row] = 1
+        return out
+
     def mask(self, pair: Pair, ctx: ExecutionContext) -> Tensor | None:
         """Product of both masks on the fixed grid."""
-        if pair.moving_mask is None:
-            return pair.fixed_mask
-        return _product(pair.fixed_mask, self.carried(pair.moving_mask, pair, ctx))
+        return _product(pair.fixed_mask, self.mask_of("moving", pair, ctx))
 
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         mask = self.mask(pair, ctx)
         return Views(pair.fixed, self.pulled(pair.moving, pair, ctx), mask, mask, self)
 
-    def points(self, fixed: Tensor) -> Tensor:
-        where = fixed if self.u is None else fixed + sample_points(self.u, fixed)
-        return self.matrix[:, :-1] @ where + self.matrix[:, -1:]
+    def points(self, fixed: Tensor, pair: int = 0) -> Tensor:
+        where = fixed if self.u is None else fixed + sample_points(_of(self.u, pair), fixed)
+        return _moved(self.matrix, pair, where)
 
 
 @dataclass(frozen=True)
@@ -117,7 +140,7 @@ class LinearlyPulled(Pulled):
 class Halfway(Motion):
     """Both images come to a midpoint: fixed(x + u_f(x)) and moving(A (x + u_m(x)) + t).
 
-    u_fixed, u_moving: (1, d, *spatial) in voxels of the fixed grid, which is the midpoint's too.
+    u_fixed, u_moving: (N, d, *spatial) in voxels of the fixed grid, which is the midpoint's too.
     """
 
     matrix: Tensor
@@ -136,23 +159,20 @@ class Halfway(Motion):
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         own, other = self._fixed(), Pulled(self.matrix, self.u_moving)
         fixed, moving = own.pulled(pair.fixed, pair, ctx), other.pulled(pair.moving, pair, ctx)
-        masks = [
-            None if mask is None else motion.carried(mask, pair, ctx)
-            for motion, mask in ((own, pair.fixed_mask), (other, pair.moving_mask))
-        ]
-        mask = _product(*masks)
+        mask = _product(own.mask_of("fixed", pair, ctx), other.mask_of("moving", pair, ctx))
         return Views(fixed, moving, mask, mask, self)
 
-    def points(self, fixed: Tensor) -> Tensor:
+    def points(self, fixed: Tensor, pair: int = 0) -> Tensor:
         """`A phi_M(phi_F^-1(q)) + t`: the midpoint m is solved for.
 
         Moving phi_F at m by d moves phi_M(m) by `-D phi_M (D phi_F)^-1 d` to first order.
         """
+        u_fixed, u_moving = _of(self.u_fixed, pair), _of(self.u_moving, pair)
         with torch.no_grad():
-            middle = solve_points(self.u_fixed, fixed, fixed, 1e-3)
-            moving = point_jacobians(self.u_moving, middle)
-            passed = moving @ torch.linalg.inv(point_jacobians(self.u_fixed, middle))
-        half = sample_points(self.u_fixed, middle)
+            middle = solve_points(u_fixed, fixed, fixed, 1e-3)
+            moving = point_jacobians(u_moving, middle)
+            passed = moving @ torch.linalg.inv(point_jacobians(u_fixed, middle))
+        half = sample_points(u_fixed, middle)
         shift = torch.einsum("nij,jn->in", passed, half - half.detach())
-        where = middle + sample_points(self.u_moving, middle) - shift
-        return self.matrix[:, :-1] @ where + self.matrix[:, -1:]
+        where = middle + sample_points(u_moving, middle) - shift
+        return _moved(self.matrix, pair, where)

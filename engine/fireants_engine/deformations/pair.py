@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fireants_engine.context import ExecutionContext
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Landmarks
 from fireants_engine.transforms import Affine
@@ -52,10 +53,20 @@ class Source:
     masks: Masks = "both"
 
 
+def _stacked(masks: Sequence[Tensor | None], like: Tensor) -> Tensor | None:
+    """(N, 1, *spatial) masks of a batch, None where no pair has one."""
+    if all(mask is None for mask in masks):
+        return None
+    ones = torch.ones_like(like[:, :1])
+    return torch.cat([ones if mask is None else mask for mask in masks])
+
+
 @dataclass(frozen=True)
 class Pair:
-    """Fixed and moving on one pyramid level, on the device: (1, C, *spatial); masks (1, 1, *).
+    """Fixed and moving on one pyramid level, on the device: (N, C, *spatial); masks (N, 1, *).
 
+    N is 1 but in a batch, which `stack` makes: then `each` are its pairs alone, and the grids (the
+    first pair's) stand for what all have in common, sizes and spacings.
     others: the same for every other Source that a term asks for; landmarks: in mm.
     """
 
@@ -67,6 +78,58 @@ class Pair:
     moving_mask: Tensor | None = None
     others: Mapping[Source, Pair] = field(default_factory=dict)
     landmarks: Landmarks | None = None
+    members: tuple[Pair, ...] = ()
+
+    @classmethod
+    def stack(cls, pairs: Sequence[Pair]) -> Pair:
+        """N pairs of the same sizes and spacings as one; a mask that only some have is 1 in others.
+
+        Raises InputError where a source shows another number of channels in one than in another.
+        """
+        first = pairs[0]
+        if len(pairs) == 1:
+            return first
+        for pair in pairs:
+            if pair.fixed.shape != first.fixed.shape or pair.moving.shape != first.moving.shape:
+                raise InputError(
+                    "A batch needs pairs of one size with the same channels or common labels: "
+                    f"{tuple(pair.fixed.shape[1:])} and {tuple(pair.moving.shape[1:])} beside "
+                    f"{tuple(first.fixed.shape[1:])} and {tuple(first.moving.shape[1:])} "
+                    "(channels, z, y, x); run those pairs on their own."
+                )
+        others = {s: cls.stack([pair.others[s] for pair in pairs]) for s in first.others}
+        whole = replace(
+            first,
+            fixed=torch.cat([pair.fixed for pair in pairs]),
+            moving=torch.cat([pair.moving for pair in pairs]),
+            fixed_mask=_stacked([pair.fixed_mask for pair in pairs], first.fixed),
+            moving_mask=_stacked([pair.moving_mask for pair in pairs], first.moving),
+            others=others,
+        )
+        members = [  # views: nothing is held twice
+            replace(
+                pair,
+                fixed=whole.fixed.narrow(0, k, 1),
+                moving=whole.moving.narrow(0, k, 1),
+                others={source: other.each[k] for source, other in others.items()},
+            )
+            for k, pair in enumerate(pairs)
+        ]
+        return replace(whole, members=tuple(members))
+
+    @property
+    def each(self) -> tuple[Pair, ...]:
+        """The pairs of this batch, alone."""
+        return self.members or (self,)
+
+    def unmasked(self, image: Literal["fixed", "moving"]) -> list[int]:
+        """Numbers of the pairs whose `image` has no mask, in a batch where others have one."""
+        return [k for k, one in enumerate(self.each) if getattr(one, f"{image}_mask") is None]
+
+    def rows(self, numbers: Sequence[int]) -> Pair:
+        """The batch of the pairs with these numbers."""
+        each = self.each
+        return self if len(numbers) == len(each) else Pair.stack([each[k] for k in numbers])
 
     def of(self, source: Source) -> Pair:
         """The pair of another source on the same two grids."""
@@ -98,6 +161,11 @@ class Pair:
     def field_of_view(self) -> Tensor:
         """1 at every sample of the moving image: warped, it tells what lies inside."""
         return torch.ones_like(self.moving[:, :1])
+
+    def voxel_matrices(self, affines: Sequence[Affine], ctx: ExecutionContext) -> Tensor:
+        """(N, d, d+1): fixed voxel -> moving voxel through each pair's affine."""
+        found = [p.voxel_matrix(a) for p, a in zip(self.each, affines, strict=True)]
+        return torch.as_tensor(np.stack(found), device=ctx.device, dtype=ctx.dtype)
 
     def voxel_matrix(self, affine: Affine) -> np.ndarray:
         """(d, d+1): fixed voxel -> moving voxel through `affine` (fixed mm -> moving mm)."""

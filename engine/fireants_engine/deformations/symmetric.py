@@ -19,12 +19,19 @@ from fireants_engine.transforms import Chain, Displacement, Transform
 from fireants_engine.transforms.invert import invert
 
 
+def _halves(u: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of the fixed and of the moving half, (N, ...) each."""
+    fixed, moving = u.unflatten(0, (-1, 2)).unbind(1)
+    return fixed, moving
+
+
 @dataclass(frozen=True)
 class Symmetric(Composed):
     """Two half warps from a midpoint, each updated by composition (SyN-type).
 
-    The terms compare `F o phi_F` with `M o A o phi_M` on the fixed grid; the result is
-    `A o phi_M o phi_F^-1`. Both move equally far and in opposite directions: to move them alike
+    State: rows 2n (fixed half) and 2n + 1 (moving half) of u belong to pair n. The terms compare
+    `F o phi_F` with `M o A o phi_M` on the fixed grid; the result is `A o phi_M o phi_F^-1`.
+    Both move equally far and in opposite directions: to move them alike
     changes no correspondence, but a mean over the midpoint rewards it (both images grow).
     Exchanging the images (without an affine part) exchanges the halves,
     so the result is inverted. A deformable start enters `phi_M`.
@@ -33,26 +40,24 @@ class Symmetric(Composed):
 
     def init(self, pair: Pair, initial: Transform, ctx: ExecutionContext) -> DenseState:
         u, affine = self.start(pair, initial, ctx)
-        return DenseState(torch.cat([torch.zeros_like(u), u]), affine)
+        return DenseState(torch.cat([torch.zeros_like(u), u]), (affine,))
 
     def motion(self, pair: Pair, state: DenseState, ctx: ExecutionContext) -> Motion:
-        return Halfway(self.matrix(pair, state, ctx), *state.u.split(1))
+        return Halfway(self.matrix(pair, state, ctx), *_halves(state.u))
 
     def precondition(
         self, pair: Pair, state: DenseState, grad: Tensor, ctx: ExecutionContext
     ) -> Tensor:
         """Equal and opposite for both halves: what would move both alike is taken out."""
-        fixed, moving = super().precondition(pair, state, grad, ctx).split(1)
+        fixed, moving = _halves(super().precondition(pair, state, grad, ctx))
         half = (fixed - moving).mul_(0.5)
-        return torch.cat([half, -half])
+        return torch.stack([half, -half], dim=1).flatten(0, 1)
 
     def retract(
         self, pair: Pair, state: DenseState, direction: Tensor, step: float, ctx: ExecutionContext
     ) -> DenseState:
-        moves = bounded_step(self.weighted(direction), step).split(1)
-        halves = zip(moves, state.u.split(1), strict=True)
-        u = torch.cat([ctx.kernels.compose(move, half) for move, half in halves])
-        return replace(state, u=self.smoothed(pair, u, ctx))
+        moves = bounded_step(self.weighted(direction), step, len(state.affines))
+        return replace(state, u=self.smoothed(pair, ctx.kernels.compose(moves, state.u), ctx))
 
     def whole(self, state: DenseState) -> Tensor:
         """(1, d, *spatial): displacement of `phi_M o phi_F^-1`."""
@@ -60,7 +65,7 @@ class Symmetric(Composed):
         return REFERENCE.compose(invert(u_fixed), u_moving)
 
     def transform(self, pair: Pair, state: DenseState) -> Transform:
-        return Chain([Displacement(self.whole(state), pair.fixed_grid), state.affine])
+        return Chain([Displacement(self.whole(state), pair.fixed_grid), *state.affines])
 
     def settle(self, state: DenseState) -> tuple[DenseState, Folds]:
         done = [unfold(half) for half in state.u.split(1)]

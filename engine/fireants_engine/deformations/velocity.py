@@ -25,13 +25,13 @@ _REFRESH = 10
 
 @dataclass(frozen=True)
 class VelocityState(DenseState):
-    """u: the velocity w, (1, d, *spatial) voxels per unit time; base: warp of the start.
+    """u: the velocity w, (N, d, *spatial) voxels per unit time; base: warp of the start.
 
-    squarings: of the exponential; age: steps since they were chosen.
+    squarings: of the exponential, per pair; age: steps since the choice.
     """
 
     base: Tensor | None = None
-    squarings: int = 0
+    squarings: tuple[int, ...] = (0,)
     age: int = 0
 
 
@@ -47,7 +47,7 @@ class StationaryVelocity(Dense):
     def init(self, pair: Pair, initial: Transform, ctx: ExecutionContext) -> VelocityState:
         base, affine = self.start(pair, initial, ctx)
         start = base if bool(base.any()) else None
-        return VelocityState(torch.zeros_like(base), affine, start)
+        return VelocityState(torch.zeros_like(base), (affine,), start)
 
     def _displacement(self, state: VelocityState, ctx: ExecutionContext | None = None) -> Tensor:
         kernels = REFERENCE if ctx is None else ctx.kernels
@@ -65,7 +65,7 @@ class StationaryVelocity(Dense):
         step: float,
         ctx: ExecutionContext,
     ) -> VelocityState:
-        w = state.u + bounded_step(self.weighted(direction), step)
+        w = state.u + bounded_step(self.weighted(direction), step, len(state.affines))
         state = replace(state, u=self.smoothed(pair, w, ctx), age=state.age + 1)
         return self._fresh(state) if state.age >= _REFRESH else state
 
@@ -80,7 +80,7 @@ class StationaryVelocity(Dense):
 
     def transform(self, pair: Pair, state: VelocityState) -> Transform:
         u = self._displacement(self._fresh(state))
-        return Chain([Displacement(u, pair.fixed_grid), state.affine])
+        return Chain([Displacement(u, pair.fixed_grid), *state.affines])
 
     def settle(self, state: VelocityState) -> tuple[VelocityState, Folds]:
         state = self._fresh(state)

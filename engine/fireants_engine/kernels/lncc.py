@@ -78,7 +78,7 @@ def window_stats(
 ) -> WindowStats:
     """Mean and variance (+ epsilon) of `image` (B, C, *spatial) in every window.
 
-    radius: voxels; epsilon: in units of the image squared; mask: (1, 1, *spatial) shares in
+    radius: voxels; epsilon: in units of the image squared; mask: (B, 1, *spatial) shares in
     [0, 1]: what it leaves out takes no part in any window. Without gradient: `lncc` knows how the
     statistics depend on the image.
     """
@@ -113,13 +113,14 @@ class _LNCC(torch.autograd.Function):
         b = half.div_(var).mul_(share)
         ctx.save_for_backward(moving, fixed, stats.mean, mean, a.mul_(share), b, b_fixed)
         ctx.radius, ctx.mask, ctx.window, ctx.exact = radius, mask, window, exact
-        return (cc * weight).sum()
+        return (cc * weight).flatten(1).sum(1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
         moving, fixed, fixed_mean, mean, a, b, b_fixed = ctx.saved_tensors
-        scale = grads[0] if ctx.mask is None else grads[0] * ctx.mask
+        scale = grads[0].view(-1, *(1,) * (moving.ndim - 1))
+        scale = scale if ctx.mask is None else scale * ctx.mask
         sum_a = _sum(a, ctx.radius, ctx.window) if ctx.exact else a
 
         def gradient(other, other_mean, own, own_mean, slope):
@@ -147,7 +148,8 @@ def lncc(
     squared: bool = True,
     gradient: Gradient = "exact",
 ) -> Tensor:
-    """`sum(weight * cc)` over all windows and channels; differentiable once in both images.
+    """`sum(weight * cc)` over all windows and channels of each image, (B,); differentiable once
+    in both images.
 
     moving, fixed: (B, C, *spatial); fixed_stats: `window_stats` of this `fixed` with the same
     radius and epsilon, where the mask and the window's shape come from; weight: broadcastable to

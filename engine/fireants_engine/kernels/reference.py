@@ -63,30 +63,34 @@ def warp(
 ) -> Tensor:
     """Composite sampler `I(A (x + u(x)) + t)` for every voxel x of a grid of `shape`.
 
-    image: (B, C, *in); matrix: (d, d+1), voxels of the output grid -> voxels of `image`;
-    u: (1, d, *shape) voxels or None. Returns (B, C, *shape). Differentiable in image, matrix
-    and u. Thesis 5.2, Algorithm 1 (this form materialises the coordinates).
+    image: (B, C, *in); matrix: (d, d+1), voxels of the output grid -> voxels of `image`, or
+    (B, d, d+1), one per image; u: (B, d, *shape) voxels or None. A batch of 1 serves all.
+    Returns (B, C, *shape). Differentiable in image, matrix and u. Thesis 5.2, Algorithm 1 (this
+    form materialises the coordinates).
     """
     dim = len(shape)
     scale, offset = _normaliser(image.shape[2:], matrix)
-    linear = (matrix[:, :dim] * scale[:, None]).flip(0)
-    shift = (matrix[:, dim] * scale + offset).flip(0)
-    spread = (-1, *(1,) * dim)
-    coords = shift.view(spread) if u is None else (linear @ u.reshape(dim, -1)).view(dim, *shape)
+    matrix = matrix.reshape(-1, dim, dim + 1)
+    linear = (matrix[:, :, :dim] * scale[:, None]).flip(1)
+    shift = (matrix[:, :, dim] * scale + offset).flip(1)
+    if u is None:
+        coords = shift.view(-1, dim, *(1,) * dim)
+    else:
+        coords = (linear @ u.reshape(len(u), dim, -1)).view(-1, dim, *shape)
     for k, size in enumerate(shape):
-        place = [dim, *[1] * dim]
-        place[k + 1] = size
+        place = [-1, dim, *(1,) * dim]
+        place[k + 2] = size
         axis = torch.arange(size, device=image.device, dtype=matrix.dtype)
-        line = linear[:, k, None] * axis
+        line = linear[:, :, k, None] * axis
         if u is None:
             coords = coords + line.view(place)
         else:
-            coords = coords.add_((line + shift[:, None] if k == 0 else line).view(place))
-    return _grid_sample(image, coords[None], nearest, border)
+            coords = coords.add_((line + shift[:, :, None] if k == 0 else line).view(place))
+    return _grid_sample(image, coords, nearest, border)
 
 
 def compose(v: Tensor, u: Tensor) -> Tensor:
-    """Displacement of `(id + u) o (id + v)`: `v + u(x + v(x))`; (1, d, *spatial) voxels.
+    """Displacement of `(id + u) o (id + v)`: `v + u(x + v(x))`; (B, d, *spatial) voxels.
 
     Outside the grid `u` continues with its border value. Thesis 3.4 (retraction update).
     """

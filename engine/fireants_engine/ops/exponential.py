@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ steps between two looks at the bound and for the accuracy of the first factor.""
 
 
 def lipschitz(w: Tensor) -> Tensor:
-    """Bound of the Lipschitz constant of w (1, d, *spatial) in the maximum norm, a scalar.
+    """Bound of the Lipschitz constant of w (N, d, *spatial) in the maximum norm, (N,).
 
     `max_x max_i sum_j |dw_i / dx_j|` by one-sided differences: exact for the multilinear field
     between the samples. Thesis 3.3.
@@ -32,25 +32,33 @@ def lipschitz(w: Tensor) -> Tensor:
         right = largest.narrow(axis, 1, n)
         torch.maximum(right, slope, out=right)
         total.add_(largest)
-    return total.amax()
+    return total.flatten(1).amax(1)
 
 
-def squarings(w: Tensor) -> int:
-    """Halvings n with `Lip(w) / 2^n <= 1/4`, at most 12; reads one number from the device."""
-    bound = float(lipschitz(w))
-    if not math.isfinite(bound) or bound <= _CONTRACTION:
-        return 0
-    return min(12, math.ceil(math.log2(bound / _CONTRACTION)))
+def squarings(w: Tensor) -> tuple[int, ...]:
+    """Halvings n with `Lip(w) / 2^n <= 1/4`, at most 12, of each field of w (N, d, *spatial);
+    reads N numbers from the device."""
+    return tuple(
+        min(12, math.ceil(math.log2(bound / _CONTRACTION)))
+        if math.isfinite(bound) and bound > _CONTRACTION
+        else 0
+        for bound in lipschitz(w).tolist()
+    )
 
 
 def exponential(
-    w: Tensor, halvings: int, compose: Callable[[Tensor, Tensor], Tensor] = REFERENCE.compose
+    w: Tensor,
+    halvings: Sequence[int],
+    compose: Callable[[Tensor, Tensor], Tensor] = REFERENCE.compose,
 ) -> Tensor:
-    """Displacement of `exp(w)` by scaling and squaring: (1, d, *spatial) voxels; differentiable.
+    """Displacement of `exp(w)` by scaling and squaring: (N, d, *spatial) voxels; differentiable.
 
-    `u_0 = w / 2^n`, `u <- u + u o (id + u)` n times (Arsigny et al. 2006).
+    `u_0 = w / 2^n`, `u <- u + u o (id + u)` n times (Arsigny et al. 2006); n: one per field.
     """
-    u = w / 2**halvings
-    for _ in range(halvings):
+    if len(set(halvings)) > 1:
+        each = zip(w.split(1), halvings, strict=True)
+        return torch.cat([exponential(one, [n], compose) for one, n in each])
+    u = w / 2 ** halvings[0]
+    for _ in range(halvings[0]):
         u = compose(u, u)
     return u

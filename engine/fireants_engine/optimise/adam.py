@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fireants_engine.ops.rows import per_pair, spread
+
 
 class Descent(ABC):
     """Turns gradients into directions (to be *added*); `step` scales the step bound.
@@ -21,12 +23,15 @@ class Descent(ABC):
     decay: float
 
     @abstractmethod
-    def init(self, variable: Tensor) -> Any:
-        """Fresh state for a variable of this shape."""
+    def init(self, variable: Tensor, pairs: int = 1) -> Any:
+        """Fresh state for a variable of this shape, (k N, ...) for N = `pairs` pairs."""
 
     @abstractmethod
     def direction(self, grad: Tensor, state: Any, loss: Tensor | None = None) -> tuple[Tensor, Any]:
-        """The descent direction and the next state; loss: scalar, at the present variable."""
+        """The descent direction and the next state; loss: (N,), at the present variable.
+
+        No pair has a say in another's direction. Without a loss there is one pair.
+        """
 
     def accept(self, before: Tensor, proposal: Tensor, state: Any) -> tuple[Tensor, Any]:
         """The variable to go on with: the proposal, or an earlier one where it was worse."""
@@ -43,11 +48,21 @@ class Descent(ABC):
 
 @dataclass
 class AdamState:
-    """Moments of the gradient; `first` is None where beta1 = 0 needs none."""
+    """Moments of the gradient; `first` is None where beta1 = 0 needs none.
+
+    counts: steps taken, per pair.
+    """
 
     first: Tensor | None
     second: Tensor
-    count: int = 0
+    counts: tuple[int, ...] = (0,)
+
+
+def _unbiased(beta: float, counts: tuple[int, ...], like: Tensor) -> float | Tensor:
+    """`1 - beta^count`, one number where all pairs have taken as many steps."""
+    if len(set(counts)) == 1:
+        return 1 - beta ** counts[0]
+    return spread(like.new_tensor([1 - beta**count for count in counts]), like)
 
 
 @dataclass(frozen=True)
@@ -66,22 +81,23 @@ class Adam(Descent):
     beta2: float = 0.99
     eps_rel: float = 1e-3
 
-    def init(self, variable: Tensor) -> AdamState:
+    def init(self, variable: Tensor, pairs: int = 1) -> AdamState:
         first = torch.zeros_like(variable) if self.beta1 > 0 else None
-        return AdamState(first, torch.zeros_like(variable))
+        return AdamState(first, torch.zeros_like(variable), (0,) * pairs)
 
     def direction(
         self, grad: Tensor, state: AdamState, loss: Tensor | None = None
     ) -> tuple[Tensor, AdamState]:
-        count = state.count + 1
+        counts = tuple(count + 1 for count in state.counts)
         first = None if state.first is None else state.first.lerp_(grad, 1 - self.beta1)
         second = state.second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
-        unbias1, unbias2 = 1 - self.beta1**count, 1 - self.beta2**count
+        unbias1, unbias2 = (_unbiased(beta, counts, grad) for beta in (self.beta1, self.beta2))
         root = (second / unbias2).sqrt_()
-        floor = (second.mean() / unbias2).sqrt() * self.eps_rel + torch.finfo(grad.dtype).tiny
+        power = spread(per_pair(second, len(counts)).mean(1), grad)
+        floor = (power / unbias2).sqrt() * self.eps_rel + torch.finfo(grad.dtype).tiny
         mean = grad if first is None else first
-        return (mean / root.add_(floor)).mul_(-1 / unbias1), AdamState(first, second, count)
+        return (mean / root.add_(floor)).mul_(-1 / unbias1), AdamState(first, second, counts)
 
     def transfer(self, state: AdamState, resample: Callable[[Tensor, int], Tensor]) -> AdamState:
         first = None if state.first is None else resample(state.first, 1)
-        return AdamState(first, resample(state.second, 2), state.count)
+        return AdamState(first, resample(state.second, 2), state.counts)

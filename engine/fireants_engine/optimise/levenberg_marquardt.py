@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fireants_engine.kernels.reference import box_sum
+from fireants_engine.ops.rows import per_pair, spread
 from fireants_engine.optimise.adam import Descent
 
 _RISE, _FALL = 1.5, 0.975
@@ -18,9 +19,9 @@ _RISE, _FALL = 1.5, 0.975
 
 @dataclass(frozen=True)
 class LMState:
-    """damping: factor on mean|g|^2 (device scalar); loss: at the last accepted variable.
+    """damping: factor on mean|g|^2; loss: at the last accepted variable; both (N,), on the device.
 
-    kept: the last accepted variable; worse: whether the last step has to be undone.
+    kept: the last accepted variable; worse: (N,), whether the last step has to be undone.
     """
 
     damping: Tensor
@@ -46,13 +47,12 @@ class LevenbergMarquardt(Descent):
     tile: int = 1
     damping: float = 1.0
 
-    def init(self, variable: Tensor) -> LMState:
-        scalar = variable.new_tensor
+    def init(self, variable: Tensor, pairs: int = 1) -> LMState:
         return LMState(
-            scalar(self.damping),
-            scalar(float("inf")),
+            variable.new_full((pairs,), self.damping),
+            variable.new_full((pairs,), float("inf")),
             variable,
-            torch.zeros((), dtype=torch.bool, device=variable.device),
+            torch.zeros(pairs, dtype=torch.bool, device=variable.device),
         )
 
     def direction(
@@ -64,25 +64,28 @@ class LevenbergMarquardt(Descent):
         damping = state.damping * torch.where(worse, _RISE, _FALL)
         # in units of its root mean square: products of small gradients would underflow
         power = (grad * grad).sum(dim=1, keepdim=True)
-        g = grad / power.mean().sqrt().clamp(min=torch.finfo(grad.dtype).tiny)
+        size = per_pair(power, damping.numel()).mean(1).sqrt()
+        g = grad / spread(size.clamp(min=torch.finfo(grad.dtype).tiny), grad)
+        level = spread(damping, grad)
         if self.tile == 1:
-            solved = g / ((g * g).sum(dim=1, keepdim=True) + damping)
+            solved = g / ((g * g).sum(dim=1, keepdim=True) + level)
         else:
-            solved = _solve(_averaged(g, self.tile), damping, g)
+            solved = _solve(_averaged(g, self.tile), level[:, 0], g)
         best = torch.where(worse, state.loss, loss)
-        return solved.mul_(-2 * damping.sqrt()), replace(
+        return solved.mul_(-2 * level.sqrt()), replace(
             state, damping=damping, loss=best, worse=worse
         )
 
     def accept(self, before: Tensor, proposal: Tensor, state: LMState) -> tuple[Tensor, LMState]:
         """Back to the last accepted variable where `before` had raised the loss."""
-        kept = torch.where(state.worse, state.kept, before)
-        return torch.where(state.worse, kept, proposal), replace(state, kept=kept)
+        worse = spread(state.worse, before)
+        kept = torch.where(worse, state.kept, before)
+        return torch.where(worse, kept, proposal), replace(state, kept=kept)
 
     def transfer(self, state: LMState, resample: Callable[[Tensor, int], Tensor]) -> LMState:
         kept = resample(state.kept, -1)
         return replace(
-            self.init(kept), damping=state.damping
+            self.init(kept, state.damping.numel()), damping=state.damping
         )  # another level's losses do not compare
 
 

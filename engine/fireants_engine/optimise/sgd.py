@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fireants_engine.ops.rows import per_pair, spread
 from fireants_engine.optimise.adam import Descent
 
 
 @dataclass
 class SGDState:
-    """velocity: momentum average; scale: largest |gradient| of the level's first step."""
+    """velocity: momentum average; scale: each pair's largest |gradient| at the level's start."""
 
     velocity: Tensor
     scale: Tensor | None = None
@@ -32,7 +33,7 @@ class SGD(Descent):
     decay: float = 1.0
     momentum: float = 0.9
 
-    def init(self, variable: Tensor) -> SGDState:
+    def init(self, variable: Tensor, pairs: int = 1) -> SGDState:
         return SGDState(torch.zeros_like(variable))
 
     def direction(
@@ -41,8 +42,10 @@ class SGD(Descent):
         velocity = state.velocity.lerp_(grad, 1 - self.momentum)
         scale = state.scale
         if scale is None:
-            scale = grad.abs().amax().clamp(min=torch.finfo(grad.dtype).tiny)
-        return velocity / -scale, SGDState(velocity, scale)
+            pairs = 1 if loss is None else loss.numel()
+            largest = per_pair(grad, pairs).abs().amax(1)
+            scale = largest.clamp(min=torch.finfo(grad.dtype).tiny)
+        return velocity / spread(-scale, velocity), SGDState(velocity, scale)
 
     def transfer(self, state: SGDState, resample: Callable[[Tensor, int], Tensor]) -> SGDState:
         return SGDState(resample(state.velocity, 1))

@@ -15,12 +15,14 @@ from fireants_engine.pipeline.events import (
     Warning,
 )
 from fireants_engine.pipeline.initialise import Centre, InitialAlignment, Moments
-from fireants_engine.pipeline.inputs import Extras
+from fireants_engine.pipeline.inputs import Case, Extras
+from fireants_engine.pipeline.member import RunOutput, StageResult
 from fireants_engine.pipeline.pyramid import Level, Pyramid
-from fireants_engine.pipeline.run import Plan, RunOutput, run_plan
-from fireants_engine.pipeline.stage import Stage, StageResult
+from fireants_engine.pipeline.run import Plan, run_batch, run_plan
+from fireants_engine.pipeline.stage import Stage
 
 __all__ = [
+    "Case",
     "Centre",
     "Control",
     "Event",
@@ -44,5 +46,6 @@ __all__ = [
     "StageResult",
     "StageStarted",
     "Warning",
+    "run_batch",
     "run_plan",
 ]

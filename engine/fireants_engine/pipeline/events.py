@@ -29,12 +29,16 @@ class Event:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """plan: stages and levels as resolved for these images (`Plan.to_dict`)."""
+    """plan: stages and levels as resolved for these images (`Plan.to_dict`); pairs: of the batch.
+
+    Further events that concern one pair of a batch say which: `pair`, from 0.
+    """
 
     plan: Mapping[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     kernels: str = "reference"
     why: str = ""
+    pairs: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Iteration(Event):
     max_steps: int = 0
     loss: float = float("nan")
     losses: tuple[float, ...] = ()
+    pair: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Preview(Event):
 
     stage: str = ""
     frames: Mapping[Any, np.ndarray] = field(default_factory=dict)
+    pair: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class Warning(Event):
     """Something worth a sentence that does not stop the run."""
 
     message: str = ""
+    pair: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ class LevelFinished(Event):
     folds: int | None = None
     fold_fraction: float | None = None
     unfolded: int = 0
+    pair: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,12 @@ class StageFinished(Event):
     stage: str = ""
     outcome: Outcome = Outcome.MAX_STEPS
     loss: float = float("nan")
+    pair: int = 0
 
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """result: the Result (recipe layer) or RunOutput (pipeline) of the run."""
+    """result: the Result (recipe layer) or RunOutput (pipeline) of the run; of a batch a tuple."""
 
     outcome: Outcome = Outcome.MAX_STEPS
     result: Any = None

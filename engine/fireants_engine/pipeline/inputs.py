@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from fireants_engine.deformations.pair import IMAGE, LABELS, LANDMARKS
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image, Landmarks, check_registrable
 from fireants_engine.ops.resample import as_label_values, warp_image, warp_labels
-from fireants_engine.transforms import Affine
+from fireants_engine.transforms import Affine, Transform
 
 _REMEDY = {
     LABELS: "label maps of both images; give fixed labels and moving labels",
@@ -79,6 +81,54 @@ class Extras:
         if self.fixed_labels is None or self.moving_labels is None:
             raise ValueError("there are no label maps of both images")
         return _labels_onto(self.fixed_labels, fixed), _labels_onto(self.moving_labels, moving)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One pair to register, with everything it is given.
+
+    initial: a transform fixed mm -> moving mm that replaces the recipe's start; name: for people.
+    """
+
+    fixed: Image
+    moving: Image
+    extras: Extras = field(default_factory=Extras)
+    initial: Transform | None = None
+    name: str = ""
+
+    def check(self, needs: Iterable[tuple[str, str]]) -> None:
+        """Raise InputError unless everything fits and is there; needs: (stage, input name)."""
+        if self.initial is not None and self.initial.dim != self.fixed.dim:
+            raise InputError(
+                f"The initial transform is {self.initial.dim}D but {self.fixed.name} is "
+                f"{self.fixed.dim}D."
+            )
+        self.extras.check(self.fixed, self.moving)
+        self.extras.check_needs(needs, self.fixed, self.moving)
+
+    def fits(self, other: Case) -> bool:
+        """True when both can be in a batch: same channels, sizes and spacings (to 0.1 %)."""
+        both = ((self.fixed, other.fixed), (self.moving, other.moving))
+        return all(
+            a.channels == b.channels
+            and a.grid.size == b.grid.size
+            and np.allclose(a.grid.spacing_mm, b.grid.spacing_mm, rtol=1e-3)
+            for a, b in both
+        )
+
+
+def check_batch(cases: Sequence[Case]) -> None:
+    """Raise InputError unless the cases can go through a run together."""
+    if not cases:
+        raise InputError("A batch needs at least one pair.")
+    first = cases[0]
+    for number, case in enumerate(cases[1:], start=2):
+        if not case.fits(first):
+            raise InputError(
+                f"Pair {number} of the batch ({case.fixed.name}, {case.moving.name}) has another "
+                f"size, spacing or number of channels than pair 1 ({first.fixed.name}, "
+                f"{first.moving.name}); register them in separate batches."
+            )
 
 
 def _same_dimension(image: Image, dim: int) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import IMAGE, Pair, Source
+from fireants_engine.deformations import IMAGE, FeatureExtractor, Pair, Source
 from fireants_engine.features import OneHot
 from fireants_engine.geometry import Grid, Image, Landmarks, check_pair
 from fireants_engine.ops.resample import as_label_values
@@ -213,15 +213,23 @@ class Prepared:
             landmarks=self.landmarks,
         )
 
+    def _own(self, source: Source) -> Prepared:
+        return self if source.name == IMAGE else self.others[source.name]
+
+    def resolved(self, source: Source) -> FeatureExtractor | None:
+        """The feature extractor of `source` for this pair, None for intensities."""
+        own = self._own(source)
+        return source.features and source.features.resolved(own.fixed, own.moving)
+
     def _seen(self, source: Source, fixed_grid: Grid, moving_grid: Grid) -> Pair:
         """What `source` shows of this level."""
-        own = self if source.name == IMAGE else self.others[source.name]
-
-        extract = source.features and source.features.resolved(own.fixed, own.moving)
+        own, extract = self._own(source), self.resolved(source)
 
         def features(data: Tensor, grid: Grid, target: Grid) -> Tensor:
             shrink = partial(shrink_image, target=target)
-            return shrink(data) if extract is None else extract(data, grid, shrink)
+            if extract is None:
+                return shrink(data)
+            return extract(data, grid, shrink).to(self.fixed.dtype)
 
         pair = Pair(
             fixed=features(own.fixed, own.fixed_grid, fixed_grid),

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.errors import DivergedError, OutOfMemoryError
+from fireants_engine.deformations import Source
+from fireants_engine.errors import InputError, OutOfMemoryError
 from fireants_engine.geometry import Image
 from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.control import Control
-from fireants_engine.pipeline.initialise import Centre, InitialAlignment, Moments, initialise
-from fireants_engine.pipeline.inputs import Extras
+from fireants_engine.pipeline.initialise import Centre, Moments, initialise
+from fireants_engine.pipeline.inputs import Case, Extras, check_batch
+from fireants_engine.pipeline.member import Clock, Member, RunOutput, StageResult
 from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.pipeline.preview import Previewer
-from fireants_engine.pipeline.stage import Clock, Stage, StageResult
-from fireants_engine.transforms import Transform
+from fireants_engine.pipeline.stage import Stage
+from fireants_engine.transforms import Affine, Transform
 
+_WORST_FIRST = (
+    ev.Outcome.STOPPED,
+    ev.Outcome.DIVERGED,
+    ev.Outcome.MAX_STEPS,
+    ev.Outcome.CONVERGED,
+)
+"""Which outcome of its pairs a batch shows."""
 _OUT_OF_MEMORY = ("out of memory", "allocate memory", "enough memory", "alloc_failed")
 """What allocators say in a plain RuntimeError."""
 
@@ -35,6 +44,10 @@ class Plan:
     def needs(self) -> list[tuple[str, str]]:
         """(stage, name of an input that one of its terms needs)."""
         return [(stage.name, term.needs) for stage in self.stages for term in stage.terms]
+
+    def sources(self) -> set[Source]:
+        """What all terms look at."""
+        return {term.source for stage in self.stages for term in stage.terms}
 
     def describe(self, prepared: Prepared) -> dict[str, Any]:
         """Resolved stages and level grids, as plain values."""
@@ -56,25 +69,6 @@ class Plan:
         return {"stages": stages}
 
 
-@dataclass(frozen=True)
-class RunOutput:
-    """The transform fixed mm -> moving mm and how each stage came to it."""
-
-    transform: Transform
-    outcome: ev.Outcome
-    initial: InitialAlignment | None
-    stages: tuple[tuple[str, StageResult], ...]
-    seconds: float
-    preview_seconds: float
-
-
-@dataclass
-class _Progress:
-    transform: Transform
-    outcome: ev.Outcome = ev.Outcome.MAX_STEPS
-    results: list[tuple[str, StageResult]] = field(default_factory=list)
-
-
 def run_plan(
     plan: Plan,
     fixed: Image,
@@ -88,9 +82,30 @@ def run_plan(
     Raises InputError for images that cannot be registered and OutOfMemoryError (never a
     RuntimeError) when the device runs out of memory; no tensor outlives the error.
     """
+    case = Case(fixed, moving, extras or Extras())
+    for event in run_batch(plan, [case], ctx, control):
+        if isinstance(event, ev.RunFinished):
+            (output,) = event.result
+            yield replace(event, result=output)
+            return output
+        yield event
+    raise AssertionError("a run ends with RunFinished")
+
+
+def run_batch(
+    plan: Plan, cases: Sequence[Case], ctx: ExecutionContext, control: Control | None = None
+) -> Generator[ev.Event, None, tuple[RunOutput, ...]]:
+    """`run_plan` for the pairs of a batch, which take every step together.
+
+    Each has its own loss, step bound, plateau and result, as if it were alone; one that has ended
+    leaves the others to go on. A case's `initial` replaces the plan's start. In a batch a pair
+    whose loss never was valid ends as DIVERGED with its start (`RunOutput.error` says why)
+    unless that befalls all of them.
+    Raises as `run_plan`, and InputError for pairs that do not fit each other.
+    """
     failed: str | None = None
     try:
-        return (yield from _run(plan, fixed, moving, ctx, control or Control(), extras or Extras()))
+        return (yield from _run(plan, cases, ctx, control or Control()))
     except (torch.OutOfMemoryError, MemoryError) as error:
         failed = str(error)
     except RuntimeError as error:
@@ -101,72 +116,111 @@ def run_plan(
     gc.collect()
     if ctx.device.type == "cuda":
         torch.cuda.empty_cache()
+    fewer = "take fewer pairs at once, " if len(cases) > 1 else ""
     raise OutOfMemoryError(
-        f"Out of memory on {ctx.device}: start the finest level at a larger shrink, crop the "
-        f"images, or choose another device ({(failed.splitlines() or ['no details'])[0][:120]})."
+        f"Out of memory on {ctx.device}: {fewer}start the finest level at a larger shrink, crop "
+        "the images, or choose another device "
+        f"({(failed.splitlines() or ['no details'])[0][:120]})."
     )
+
+
+def _members(plan: Plan, cases: Sequence[Case], ctx: ExecutionContext) -> list[Member]:
+    """Every case, checked and prepared; where it starts is not known yet."""
+    needs = plan.needs()
+    check_batch(cases)
+    for case in cases:
+        case.check(needs)
+    names = {name for _, name in needs}
+    members = [
+        Member(
+            number,
+            Prepared.create(case.fixed, case.moving, ctx, case.extras, names),
+            Previewer(case.moving, case.fixed.grid),
+            Affine.identity(case.fixed.dim),
+        )
+        for number, case in enumerate(cases)
+    ]
+    for source in plan.sources() if len(cases) > 1 else ():
+        first, *others = (member.prepared.resolved(source) for member in members)
+        if any(other != first for other in others):
+            raise InputError(
+                "The pairs of the batch have unlike common labels; name the labels that count in "
+                "the term, or register those pairs on their own."
+            )
+    return members
+
+
+def _starts(
+    plan: Plan,
+    members: Sequence[Member],
+    cases: Sequence[Case],
+    ctx: ExecutionContext,
+    clock: Clock,
+) -> Generator[ev.Event, None, None]:
+    """Put every member where it starts."""
+    for member, case in zip(members, cases, strict=True):
+        start = plan.start if case.initial is None else case.initial
+        if isinstance(start, Transform):
+            member.transform = start
+            continue
+        member.initial = initialise(start, member.prepared, ctx)
+        member.transform = member.initial.affine
+        for note in member.initial.notes:
+            yield ev.Warning(message=note, pair=member.number, **clock.stamp())
+
+
+def _taken(
+    stage: Stage, members: Sequence[Member], results: Sequence[StageResult], clock: Clock
+) -> Generator[ev.Event, None, None]:
+    """Let every member go on from what the stage has left of it."""
+    for member, result in zip(members, results, strict=True):
+        if result.error is not None:
+            message = str(result.error)
+            yield ev.Warning(message=message, pair=member.number, **clock.stamp())
+        member.take(stage.name, result)
+        yield ev.StageFinished(
+            stage=stage.name,
+            outcome=result.outcome,
+            loss=result.loss,
+            pair=member.number,
+            **clock.stamp(),
+        )
 
 
 def _run(
-    plan: Plan,
-    fixed: Image,
-    moving: Image,
-    ctx: ExecutionContext,
-    control: Control,
-    extras: Extras,
-) -> Generator[ev.Event, None, RunOutput]:
-    needs = plan.needs()
-    extras.check(fixed, moving)
-    extras.check_needs(needs, fixed, moving)
-    prepared = Prepared.create(fixed, moving, ctx, extras, {name for _, name in needs})
-    clock = Clock(sum(sum(stage.work(prepared)) for stage in plan.stages))
-    previewer = Previewer(moving, fixed.grid)
+    plan: Plan, cases: Sequence[Case], ctx: ExecutionContext, control: Control
+) -> Generator[ev.Event, None, tuple[RunOutput, ...]]:
+    members = _members(plan, cases, ctx)
+    clock = Clock(sum(sum(stage.work(members[0].prepared)) for stage in plan.stages))
     yield ev.RunStarted(
-        plan=plan.describe(prepared),
+        plan=plan.describe(members[0].prepared),
         device=str(ctx.device),
         kernels=ctx.kernels.name,
         why=ctx.why,
+        pairs=len(members),
         **clock.stamp(),
     )
-    initial: InitialAlignment | None = None
-    if isinstance(plan.start, Transform):
-        progress = _Progress(plan.start)
-    else:
-        initial = initialise(plan.start, prepared, ctx)
-        progress = _Progress(initial.affine)
-        for note in initial.notes:
-            yield ev.Warning(message=note, **clock.stamp())
+    yield from _starts(plan, members, cases, ctx, clock)
+    going = members
     for index, stage in enumerate(plan.stages):
         if control.stopped:
-            progress.outcome = ev.Outcome.STOPPED
+            for member in going:
+                member.outcome = ev.Outcome.STOPPED
             break
         yield ev.StageStarted(
             stage=stage.name, index=index, stages=len(plan.stages), **clock.stamp()
         )
-        try:
-            result = yield from stage.run(
-                prepared, progress.transform, ctx, control, previewer, clock
-            )
-        except DivergedError as error:
-            if not progress.results:
-                raise
-            yield ev.Warning(message=str(error), **clock.stamp())
-            result = StageResult(progress.transform, ev.Outcome.DIVERGED, float("nan"), ())
-        progress.transform, progress.outcome = result.transform, result.outcome
-        progress.results.append((stage.name, result))
-        yield ev.StageFinished(
-            stage=stage.name, outcome=result.outcome, loss=result.loss, **clock.stamp()
-        )
-        if result.outcome in (ev.Outcome.STOPPED, ev.Outcome.DIVERGED):
+        results = yield from stage.run(going, ctx, control, clock)
+        errors = [result.error for result in results if result.error is not None]
+        if index == 0 and len(errors) == len(cases):
+            raise errors[0]
+        yield from _taken(stage, going, results, clock)
+        going = [member for member in going if not member.ended]
+        if not going:
             break
+    outputs = tuple(member.output(clock.stamp()["seconds"], len(members)) for member in members)
+    outcomes = {output.outcome for output in outputs}
+    worst = next(outcome for outcome in _WORST_FIRST if outcome in outcomes)
     seconds = clock.stamp()["seconds"]
-    output = RunOutput(
-        progress.transform,
-        progress.outcome,
-        initial,
-        tuple(progress.results),
-        seconds,
-        previewer.spent_seconds,
-    )
-    yield ev.RunFinished(outcome=output.outcome, result=output, seconds=seconds, fraction=1.0)
-    return output
+    yield ev.RunFinished(outcome=worst, result=outputs, seconds=seconds, fraction=1.0)
+    return outputs

@@ -3,51 +3,22 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import Deformation, Pair, Source, Views
-from fireants_engine.errors import DivergedError
+from fireants_engine.deformations import Deformation, Pair
 from fireants_engine.optimise import Adam, Descent, Stop
 from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.control import Control
+from fireants_engine.pipeline.level import LevelRun, Track, left_by, never_valid
+from fireants_engine.pipeline.member import Clock, Member, StageResult
 from fireants_engine.pipeline.prepare import Prepared
-from fireants_engine.pipeline.preview import Previewer
 from fireants_engine.pipeline.pyramid import Pyramid
-from fireants_engine.similarity import Loss, Term
-from fireants_engine.transforms import Transform
-
-CHECK_EVERY = 5
-"""Steps between two looks at the loss: the only device synchronisations of the loop."""
-
-
-@dataclass
-class Clock:
-    """Time and planned work of a whole run; gives every event its seconds and fraction."""
-
-    total_work: float
-    done_work: float = 0.0
-    started: float = field(default_factory=time.perf_counter)
-
-    def stamp(self, extra: float = 0.0) -> dict[str, float]:
-        work = (self.done_work + extra) / max(self.total_work, 1e-9)
-        return {"seconds": time.perf_counter() - self.started, "fraction": min(1.0, work)}
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage leaves behind."""
-
-    transform: Transform
-    outcome: ev.Outcome
-    loss: float
-    levels: tuple[ev.LevelFinished, ...]
+from fireants_engine.similarity import Term
 
 
 @dataclass(frozen=True)
@@ -70,33 +41,26 @@ class Stage:
         return out
 
     def run(
-        self,
-        prepared: Prepared,
-        initial: Transform,
-        ctx: ExecutionContext,
-        control: Control,
-        previewer: Previewer,
-        clock: Clock,
-    ) -> Generator[ev.Event, None, StageResult]:
-        """Yield events; return the StageResult. Pulling is running, not pulling pauses."""
-        old: Pair | None = None
-        state: Any = None
-        memory: Any = None
-        finished: list[ev.LevelFinished] = []
-        outcome = ev.Outcome.MAX_STEPS
-        transform = initial
-        for number, (level, work) in enumerate(
-            zip(self.pyramid.levels, self.work(prepared), strict=True)
-        ):
+        self, members: Sequence[Member], ctx: ExecutionContext, control: Control, clock: Clock
+    ) -> Generator[ev.Event, None, list[StageResult]]:
+        """Yield events; return each member's StageResult. Pulling is running, not pulling pauses.
+
+        The members' images have the same sizes and spacings.
+        """
+        every = [_Passage(member) for member in members]
+        going, old, state, memory = every, None, None, None
+        plan = zip(self.pyramid.levels, self.work(members[0].prepared), strict=True)
+        for number, (level, work) in enumerate(plan):
             if control.stopped:
-                outcome = ev.Outcome.STOPPED
+                for passage in going:
+                    passage.outcome = ev.Outcome.STOPPED
                 break
             terms = [term for term in (t.at(number) for t in self.terms) if term.weight]
-            sources = {term.source for term in terms}
-            pair = prepared.level(level.shrink, self.pyramid.min_size, sources)
+            pair = self._pair([passage.member for passage in going], level.shrink, terms)
             if old is None:
-                state = self.deformation.init(pair, initial, ctx)
-                memory = self.descent.init(self.deformation.variable(state))
+                starts = [passage.member.transform for passage in going]
+                state = self.deformation.begin(pair, starts, ctx)
+                memory = self.descent.init(self.deformation.variable(state), len(going))
             else:
                 state, memory = self._carry_over(state, memory, old, pair)
             yield ev.LevelStarted(
@@ -107,30 +71,25 @@ class Stage:
                 max_steps=level.max_steps,
                 **clock.stamp(),
             )
-            run = _LevelRun(self, terms, pair, ctx, control, previewer, clock, number)
-            try:
-                state, memory, outcome, end = yield from run.steps(
-                    state, memory, level.max_steps, work
-                )
-            except DivergedError:
-                if not finished:
-                    raise
-                outcome = ev.Outcome.DIVERGED  # the earlier levels' result stays
+            parts = (self.name, self.deformation, self.descent, self.stop, terms, pair)
+            run = LevelRun(*parts, ctx, control, clock, number)
+            listed = [passage.member for passage in going]
+            tracks = yield from run.steps(listed, state, memory, level.max_steps, work)
+            state = memory = run = None
+            for passage, one, track in zip(going, pair.each, tracks, strict=True):
+                yield from passage.level_done(self.name, one, track)
+            kept = [k for k, passage in enumerate(going) if not passage.ended]
+            if not kept:
                 break
-            finished.append(end)
-            yield end
-            if end.folds and (not finished[:-1] or end.folds > (finished[-2].folds or 0)):
-                yield ev.Warning(
-                    message=f"{self.name}, level {number + 1}: the warp folds at {end.folds} "
-                    f"voxel(s) ({end.fold_fraction:.1e}); raise the warp smoothing if it matters.",
-                    **clock.stamp(),
-                )
-            old = pair
-            transform = self.deformation.transform(pair, state)
-            if outcome in (ev.Outcome.STOPPED, ev.Outcome.DIVERGED):
-                break
-        loss = finished[-1].loss if finished else float("nan")
-        return StageResult(transform, outcome, loss, tuple(finished))
+            going, old = [going[k] for k in kept], pair.rows(kept)
+            state, memory = left_by([tracks[k] for k in kept])
+        return [passage.result(self) for passage in every]
+
+    def _pair(self, members: Sequence[Member], shrink: float, terms: Sequence[Term]) -> Pair:
+        """What the terms look at on one level, of all members."""
+        sources = {term.source for term in terms}
+        min_size = self.pyramid.min_size
+        return Pair.stack([m.prepared.level(shrink, min_size, sources) for m in members])
 
     def _carry_over(self, state: Any, memory: Any, old: Pair, new: Pair) -> tuple[Any, Any]:
         """State and optimiser memory on the next level's grid, linearly (thesis 3.5)."""
@@ -142,132 +101,41 @@ class Stage:
 
 
 @dataclass
-class _LevelRun:
-    """One level's steps, with the best state seen at a check kept aside."""
+class _Passage:
+    """One member's way through a stage; reached: pair and state at the end of its last level."""
 
-    stage: Stage
-    terms: list[Term]
-    pair: Pair
-    ctx: ExecutionContext
-    control: Control
-    previewer: Previewer
-    clock: Clock
-    number: int
+    member: Member
+    outcome: ev.Outcome = ev.Outcome.MAX_STEPS
+    levels: list[ev.LevelFinished] = field(default_factory=list)
+    reached: tuple[Pair, Any] | None = None
 
-    def _loss(self, losses: list[tuple[Term, Loss]], state: Any) -> Tensor:
-        motion = self.stage.deformation.motion(self.pair, state, self.ctx)
-        seen: dict[Source, Views] = {}
-        total = torch.zeros((), device=self.ctx.device, dtype=self.ctx.dtype)
-        for term, loss in losses:
-            if term.source not in seen:
-                seen[term.source] = motion.views(self.pair.of(term.source), self.ctx)
-            total = total + term.weight * loss(seen[term.source])
-        return total
+    @property
+    def ended(self) -> bool:
+        return self.outcome in (ev.Outcome.STOPPED, ev.Outcome.DIVERGED)
 
-    def _step(self, losses: list[tuple[Term, Loss]], state: Any, memory: Any, step: float):
-        """One update: (loss before it, new state, new memory)."""
-        model = self.stage.deformation
-        leaf = model.variable(state).detach().requires_grad_(True)
-        total = self._loss(losses, model.with_variable(state, leaf))
-        (grad,) = torch.autograd.grad(total, leaf)
-        with torch.no_grad():
-            grad = model.precondition(self.pair, state, grad, self.ctx)
-            total = total.detach()
-            direction, memory = self.stage.descent.direction(grad, memory, total)
-            del grad
-            # An invalid step is not taken and shows as an invalid loss; nothing is read back.
-            valid = torch.isfinite(total) & torch.isfinite(direction.sum())
-            direction = torch.where(valid, direction, 0.0)
-            moved = model.retract(self.pair, state, direction, step, self.ctx)
-            before, after = model.variable(state), model.variable(moved)
-            variable, memory = self.stage.descent.accept(before, after, memory)
-            state = model.with_variable(moved, variable)
-        return torch.where(valid, total, torch.nan), state, memory
-
-    def steps(
-        self, state: Any, memory: Any, max_steps: int, work: float
-    ) -> Generator[ev.Event, None, tuple[Any, Any, ev.Outcome, ev.LevelFinished]]:
-        stage, control = self.stage, self.control
-        losses = [(t, t.bind(self.pair.of(t.source), self.ctx)) for t in self.terms]
-        pending: list[Tensor] = []
-        history: list[float] = []
-        start, best, best_loss = state, state, float("inf")
-        outcome, reason, taken = ev.Outcome.MAX_STEPS, "all planned steps taken", 0
-        for i in range(max_steps):
-            if control.stopped:
-                outcome, reason = ev.Outcome.STOPPED, "stopped on request"
-                break
-            before = state
-            step = stage.descent.step_at(i, max_steps)
-            loss, state, memory = self._step(losses, state, memory, step)
-            pending.append(loss)
-            taken = i + 1
-            stamp = self.clock.stamp(work * taken / max_steps)
-            affordable = self.previewer.affordable(stamp["seconds"])
-            if affordable and (request := control.take_request()):
-                transform = stage.deformation.transform(self.pair, state)
-                frames = self.previewer.frames(request, transform)
-                yield ev.Preview(stage=stage.name, frames=frames, **stamp)
-            if taken % CHECK_EVERY and taken != max_steps:
-                continue
-            fresh = torch.stack(pending).tolist()
-            pending.clear()
-            if not all(map(math.isfinite, fresh)):
-                outcome, reason, state = ev.Outcome.DIVERGED, "the loss became invalid", best
-                break
-            history += fresh
-            if start is not None and fresh[0] < best_loss:
-                best, best_loss = start, fresh[0]
-            start = None
-            if fresh[-1] < best_loss:
-                best, best_loss = before, fresh[-1]
-            yield self._iteration(taken, max_steps, fresh, stamp)
-            if why := stage.stop.reached(history):
-                outcome, reason = ev.Outcome.CONVERGED, why
-                break
-        if pending:  # stopped between two looks
-            losses_left = torch.stack(pending).tolist()
-            yield self._iteration(taken, max_steps, losses_left, self.clock.stamp(work))
-        self.clock.done_work += work
-        return self._end(losses, state, memory, outcome, reason, best, best_loss, taken)
-
-    def _iteration(
-        self, taken: int, max_steps: int, fresh: list[float], stamp: dict[str, float]
-    ) -> ev.Iteration:
-        return ev.Iteration(
-            stage=self.stage.name,
-            level=self.number,
-            step=taken,
-            max_steps=max_steps,
-            loss=fresh[-1],
-            losses=tuple(fresh),
-            **stamp,
-        )
-
-    def _end(self, losses, state, memory, outcome, reason, best, best_loss, taken):
-        """Choose between the last state and the best one seen; count folds strictly."""
-        with torch.no_grad():
-            loss = float(self._loss(losses, state))
-        if not -math.inf < loss <= best_loss:  # also when NaN
-            state, loss = best, best_loss
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"{self.stage.name}: the loss was invalid from the first step; check the images "
-                "for extreme values and the step size."
+    def level_done(self, stage: str, pair: Pair, track: Track) -> Generator[ev.Event, None, None]:
+        """Take in what a level has left; a level whose loss never was valid leaves nothing."""
+        end = track.end
+        if end is None:
+            self.outcome = ev.Outcome.DIVERGED
+            return
+        self.outcome, self.reached = track.outcome, (pair, track.state)
+        before = self.levels[-1].folds if self.levels else 0
+        self.levels.append(end)
+        yield end
+        if end.folds and (len(self.levels) == 1 or end.folds > (before or 0)):
+            yield ev.Warning(
+                message=f"{stage}, level {end.level + 1}: the warp folds at {end.folds} "
+                f"voxel(s) ({end.fold_fraction:.1e}); raise the warp smoothing if it matters.",
+                pair=end.pair,
+                seconds=end.seconds,
+                fraction=end.fraction,
             )
-        with torch.no_grad():
-            state, folds = self.stage.deformation.settle(state)
-            if folds is not None and folds.removed:
-                loss = float(self._loss(losses, state))
-        end = ev.LevelFinished(
-            stage=self.stage.name,
-            level=self.number,
-            steps=taken,
-            loss=loss,
-            reason=reason,
-            folds=None if folds is None else folds.left,
-            fold_fraction=None if folds is None else folds.fraction,
-            unfolded=0 if folds is None else folds.removed,
-            **self.clock.stamp(),
-        )
-        return state, memory, outcome, end
+
+    def result(self, stage: Stage) -> StageResult:
+        if self.reached is None:
+            diverged = self.outcome is ev.Outcome.DIVERGED
+            error = never_valid(stage.name) if diverged else None
+            return StageResult(self.member.transform, self.outcome, math.nan, (), error)
+        transform = stage.deformation.transform(*self.reached)
+        return StageResult(transform, self.outcome, self.levels[-1].loss, tuple(self.levels))

@@ -15,7 +15,6 @@ from fireants_engine.recipe import descents as o
 from fireants_engine.recipe import models as m
 from fireants_engine.recipe import terms as t
 from fireants_engine.similarity import Term
-from fireants_engine.transforms import Transform
 
 _DEFORMATIONS: dict[type, type[Deformation]] = {
     d.TranslationSpec: shapes.Translation,
@@ -115,12 +114,12 @@ def build_stage(spec: m.StageSpec) -> Stage:
     )
 
 
-def build(recipe: m.Recipe, initial: Transform | None = None) -> Plan:
-    """The plan of a recipe; `initial` replaces the recipe's start.
+def build(recipe: m.Recipe) -> Plan:
+    """The plan of a recipe.
 
     Raises RecipeError when no stage is enabled.
     """
     stages = tuple(build_stage(stage) for stage in recipe.stages if stage.enabled)
     if not stages:
         raise RecipeError("The recipe has no enabled stage; enable at least one.")
-    return Plan(stages, initial if initial is not None else _start(recipe.start))
+    return Plan(stages, _start(recipe.start))

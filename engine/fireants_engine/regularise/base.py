@@ -44,8 +44,12 @@ class Regulariser(Term):
         return loss
 
     def of_warps(self, warps: tuple[Tensor, ...], spacing: Spacing) -> Tensor:
-        """The loss of all warps of a stage together."""
-        return torch.stack([self.energy(u, spacing) for u in warps]).mean()
+        """The loss of all warps (N, d, *spatial) of a stage together, (N,)."""
+        return torch.stack([self.energies(u, spacing) for u in warps]).mean(0)
+
+    def energies(self, u: Tensor, spacing: Spacing) -> Tensor:
+        """Energy of each displacement of u (N, d, *spatial), (N,)."""
+        return torch.stack([self.energy(one, spacing) for one in u.split(1)])
 
     @abstractmethod
     def energy(self, u: Tensor, spacing: Spacing) -> Tensor:

@@ -33,7 +33,7 @@ class InverseConsistency(Regulariser):
                 "InverseConsistency: the stage has no pair of half warps; remove the term or use "
                 "a symmetric stage."
             )
-        return self.energy(warps[0] + warps[1], spacing)
+        return self.energies(warps[0] + warps[1], spacing)
 
     def energy(self, u: Tensor, spacing: Spacing) -> Tensor:
         """Mean of |u|^2 in mm^2; u: (1, d, *spatial) voxels, the sum of both halves."""

@@ -11,13 +11,15 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Source, Views
+from fireants_engine.ops.rows import pair_sum, spread
 
 Loss = Callable[[Views], Tensor]
+"""The loss of each pair, (N,); of one pair alone a scalar will do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Term(ABC):
-    """A similarity or regulariser. Lower is better; scalar, differentiable in the views.
+    """A similarity or regulariser. Lower is better; one number per pair, differentiable.
 
     weight: its factor in the stage's loss; level_weights: further factors per level, coarse to
     fine, the last for all that follow. source: what it looks at. reach_vox: how far a sample's
@@ -51,19 +53,19 @@ class Term(ABC):
 
 
 def mean_weights(views: Views, *, everywhere: bool = False) -> Tensor:
-    """Weights of a mean over samples and channels, broadcastable to (1, C, *spatial).
+    """Weights of a mean over samples and channels of each pair, broadcastable to (N, C, *spatial).
 
-    They sum to 1; with `everywhere` the mean is over the masks, or over the whole fixed image, and
-    samples beyond the field of view count as 0.
+    They sum to 1 per pair; with `everywhere` the mean is over the masks, or over the whole fixed
+    image, and samples beyond the field of view count as 0.
     """
     if views.weight is None:
         return torch.full(
             (1,) * views.fixed.ndim,
-            1.0 / views.fixed.numel(),
+            1.0 / views.fixed[0].numel(),
             device=views.fixed.device,
             dtype=views.fixed.dtype,
         )
     counted = views.mask if everywhere else views.weight
-    samples = views.fixed.numel() // views.fixed.shape[1]
-    total = samples if counted is None else counted.sum().clamp(min=1e-6)
+    samples = views.fixed[0, 0].numel()
+    total = samples if counted is None else spread(pair_sum(counted).clamp(min=1e-6), counted)
     return views.weight / (total * views.fixed.shape[1])

@@ -46,6 +46,6 @@ class Dice(Term):
             power = (fixed * counted).sum(axes) + (moving * weighted).sum(axes)
             there = (power.detach() > _EMPTY).to(power.dtype)
             lost = there * (1 - 2 * cross / power.clamp(min=_EMPTY))
-            return lost.sum() / there.sum().clamp(min=1)
+            return lost.sum(1) / there.sum(1).clamp(min=1)
 
         return loss

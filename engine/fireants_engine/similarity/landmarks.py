@@ -47,6 +47,11 @@ class LandmarkDistance(Term):
         return 0
 
     def bind(self, pair: Pair, ctx: ExecutionContext) -> Loss:
+        losses = [self._of_one(k, part, ctx) for k, part in enumerate(pair.each)]
+        return lambda views: torch.stack([loss(views) for loss in losses])
+
+    def _of_one(self, number: int, pair: Pair, ctx: ExecutionContext) -> Loss:
+        """The loss of pair `number` of the batch, a scalar."""
         marks = pair.landmarks
         if marks is None or marks.weights is None:
             raise InputError("A term needs landmarks but none are given; give --landmarks.")
@@ -61,7 +66,7 @@ class LandmarkDistance(Term):
 
         def loss(views: Views) -> Tensor:
             assert views.motion is not None
-            gap = to_mm @ (views.motion.points(fixed) - target)
+            gap = to_mm @ (views.motion.points(fixed, number) - target)
             return (share * self._rho(gap.square().sum(0))).sum()
 
         return loss

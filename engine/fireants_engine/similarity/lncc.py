@@ -10,6 +10,7 @@ from torch import Tensor
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
 from fireants_engine.kernels.lncc import Gradient, Window
+from fireants_engine.ops.rows import pair_mean, spread
 from fireants_engine.similarity.base import Loss, Term, mean_weights
 
 _FLAT = 1e-4
@@ -17,8 +18,9 @@ _FLAT = 1e-4
 
 
 def _unit_variance(image: Tensor) -> Tensor:
-    """Factor that brings the image to unit variance."""
-    return image.var().clamp(min=torch.finfo(image.dtype).tiny).rsqrt()
+    """Factor that brings each pair's image (N, C, *spatial) to unit variance, broadcastable."""
+    variance = image.flatten(1).var(1).clamp(min=torch.finfo(image.dtype).tiny)
+    return spread(variance.rsqrt(), image)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class LNCC(Term):
 
     def bind(self, pair: Pair, ctx: ExecutionContext) -> Loss:
         # means are removed too: float32 window variances lose digits on a large offset
-        fixed_mean, moving_mean = pair.fixed.mean(), pair.moving.mean()
+        fixed_mean = spread(pair_mean(pair.fixed), pair.fixed)
+        moving_mean = spread(pair_mean(pair.moving), pair.moving)
         fixed_scale, moving_scale = _unit_variance(pair.fixed), _unit_variance(pair.moving)
         radius, window = self.radius_vox, self.window
 

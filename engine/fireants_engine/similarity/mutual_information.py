@@ -10,16 +10,24 @@ from torch import Tensor
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
 from fireants_engine.kernels.parzen import PAD, ParzenWindow
+from fireants_engine.ops.rows import spread
 from fireants_engine.similarity.base import Loss, Term
 
 
 def to_bins(image: Tensor, low: Tensor, high: Tensor, bins: int, pad: int) -> Tensor:
     """Intensities as bin coordinates in [pad, bins - 1 - pad], clamped to [low, high].
 
-    low, high: scalars in the unit of `image`; where they are equal all samples fall on `pad`.
+    low, high: in the unit of `image`, broadcastable to it; where they are equal all samples fall
+    on `pad`.
     """
     span = (high - low).clamp(min=torch.finfo(image.dtype).tiny)
     return (image - low).div_(span).clamp(0, 1).mul_(bins - 1 - 2 * pad).add_(pad)
+
+
+def _ends(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and largest intensity of each pair's image (N, C, *spatial), broadcastable to it."""
+    low, high = image.flatten(1).aminmax(dim=1)
+    return spread(low, image), spread(high, image)
 
 
 @dataclass(frozen=True)
@@ -57,26 +65,28 @@ class MutualInformation(Term):
 
     def bind(self, pair: Pair, ctx: ExecutionContext) -> Loss:
         pad = PAD[self.window]
-        f_range, m_range = pair.fixed.aminmax(), pair.moving.aminmax()
+        f_range, m_range = _ends(pair.fixed), _ends(pair.moving)
 
         def binned(image: Tensor, ends: tuple[Tensor, Tensor]) -> Tensor:
             return to_bins(image, *ends, self.bins, pad)
 
         bound = binned(pair.fixed, f_range).round_()
 
-        def one_sided(spread: Tensor, nearest: Tensor, weight: Tensor) -> Tensor:
+        def one_sided(soft: Tensor, nearest: Tensor, weight: Tensor) -> Tensor:
+            pairs, channels = soft.shape[:2]
             scores = [
                 ctx.kernels.parzen_mi(
-                    spread[:, c],
-                    nearest[:, c],
-                    weight[:, 0],
+                    soft[n, c],
+                    nearest[n, c],
+                    weight[n if len(weight) > 1 else 0, 0],
                     self.bins,
                     window=self.window,
                     normalised=self.normalised,
                 )
-                for c in range(spread.shape[1])
+                for n in range(pairs)
+                for c in range(channels)
             ]
-            return -torch.stack(scores).sum()
+            return -torch.stack(scores).view(pairs, channels).sum(1)
 
         def loss(views: Views) -> Tensor:
             moving = binned(views.moving, m_range)

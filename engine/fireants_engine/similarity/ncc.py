@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
+from fireants_engine.ops.rows import pair_sum, spread
 from fireants_engine.similarity.base import Loss, Term
 
 
@@ -33,13 +34,13 @@ class NCC(Term):
 
         def loss(views: Views) -> Tensor:
             weight = torch.ones_like(views.fixed[:, :1]) if views.weight is None else views.weight
-            share = weight / weight.sum().clamp(min=1e-6)
+            share = weight / spread(pair_sum(weight).clamp(min=1e-6), weight)
             fixed = views.fixed - (views.fixed * share).sum(axes, keepdim=True)
             moving = views.moving - (views.moving * share).sum(axes, keepdim=True)
             pulled = moving * share
             cross = (fixed * pulled).sum(axes)
             power = (fixed * fixed * share).sum(axes) * (moving * pulled).sum(axes)
             r = cross / power.clamp(min=1e-12).sqrt()
-            return -(r * r if self.squared else r).mean()
+            return -(r * r if self.squared else r).mean(1)
 
         return loss

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
+from fireants_engine.ops.rows import pair_sum
 from fireants_engine.similarity.base import Loss, Term, mean_weights
 
 
@@ -22,6 +23,6 @@ class SSD(Term):
     def bind(self, pair: Pair, ctx: ExecutionContext) -> Loss:
         def loss(views: Views) -> Tensor:
             difference = views.fixed - views.moving
-            return (difference * difference * mean_weights(views)).sum()
+            return pair_sum(difference * difference * mean_weights(views))
 
         return loss

@@ -285,7 +285,7 @@ def test_settling_removes_the_folds_and_counts_them() -> None:
     settled, folds = BARE.settle(state)
     assert (folds.removed, folds.left, folds.fraction) == (number, 0, 0.0)
     assert count_folds(settled.u) == (0, 0.0)
-    assert settled.affine is state.affine
+    assert settled.affines is state.affines
     calm, none = BARE.settle(settled)
     assert none.removed == none.left == 0
     assert torch.equal(calm.u, settled.u)

@@ -85,7 +85,7 @@ def test_the_gradient_is_that_of_what_is_shown(kind: type[Dense]) -> None:
     generator = torch.Generator().manual_seed(5)
     values = 0.3 * torch.rand(shape, generator=generator, dtype=torch.float64)
     if kind is StationaryVelocity:
-        state = replace(state, squarings=2)
+        state = replace(state, squarings=(2,))
 
     def shown(t: Tensor) -> Tensor:
         views = model.views(both, model.with_variable(state, values + t * direction), WIDE)
@@ -221,7 +221,7 @@ def test_the_exponential_of_a_linear_field_is_that_of_its_matrix() -> None:
     inner = (slice(None), *[slice(12, -12)] * 3)
     errors = []
     for halvings in (2, 3, 4, 5):
-        found = exponential(w, halvings)[0].numpy()
+        found = exponential(w, [halvings])[0].numpy()
         errors.append(np.abs(found - truth)[inner].max())
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
     assert errors[-1] < 0.01
@@ -236,9 +236,9 @@ def test_enough_squarings_for_the_lipschitz_bound() -> None:
     w[0, 1] = 0.6 * x + 0.0
     w[0, 0] = (0.3 * torch.arange(8, dtype=torch.float32))[:, None] - 0.5 * x
     assert float(lipschitz(w)) == pytest.approx(0.8)  # row of channel 0: 0.3 + 0.5
-    assert squarings(w) == math.ceil(math.log2(0.8 / 0.25)) == 2
-    assert squarings(torch.zeros_like(w)) == 0
-    assert squarings(1e9 * w) == 12
+    assert squarings(torch.cat([w, w])) == (math.ceil(math.log2(0.8 / 0.25)),) * 2 == (2, 2)
+    assert squarings(torch.zeros_like(w)) == (0,)
+    assert squarings(1e9 * w) == (12,)
     assert float(lipschitz(torch.ones((1, 2, 1, 5)))) == 0
 
 

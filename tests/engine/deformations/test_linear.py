@@ -62,7 +62,7 @@ def start(both: Pair) -> Affine:
 def params(model: Linear, both: Pair, size: float = 0.7) -> Tensor:
     count = both.fixed_grid.dim + model.extra(both.fixed_grid.dim)
     generator = torch.Generator().manual_seed(3)
-    return size * (2 * torch.rand(count, generator=generator, dtype=torch.float64) - 1)
+    return size * (2 * torch.rand(1, count, generator=generator, dtype=torch.float64) - 1)
 
 
 # ------------------------------------------------------------------- shown and handed over
@@ -131,7 +131,7 @@ def test_a_linear_stage_moves_what_a_warp_has_brought(model: Linear, name: str) 
     assert int(far_in.sum()) > 20
     np.testing.assert_allclose(shown[far_in], truth.data[0][far_in], atol=1e-3)
     direction = torch.zeros_like(state.params)
-    direction[0] = 1.0
+    direction[0, 0] = 1.0
     moved = model.transform(both, model.retract(both, state, direction, 1.0, CTX))(points)
     shift = np.zeros(dim)
     shift[0] = 0.5 * float(np.mean(both.fixed_grid.spacing_mm))
@@ -143,11 +143,11 @@ def test_translation_and_the_rest_have_their_own_step_scales(model: Linear) -> N
     both = pair(GRIDS["3D"])
     uneven = replace(model, translation_scale=0.25, linear_scale=2.0)
     state = model.init(both, start(both), CTX)
-    direction = torch.linspace(-1, 1, state.params.numel())
+    direction = torch.linspace(-1, 1, state.params.numel())[None]
     plain = model.retract(both, state, direction, 0.5, CTX).params
     scaled = uneven.retract(both, state, direction, 0.5, CTX).params
-    torch.testing.assert_close(scaled[:3], 0.25 * plain[:3])
-    torch.testing.assert_close(scaled[3:], 2.0 * plain[3:])
+    torch.testing.assert_close(scaled[:, :3], 0.25 * plain[:, :3])
+    torch.testing.assert_close(scaled[:, 3:], 2.0 * plain[:, 3:])
 
 
 # ------------------------------------------------------------------------------ gradients
@@ -168,7 +168,7 @@ def test_the_gradient_exists_at_the_start(model: Linear) -> None:
     """The matrix exponential of zero is where every run begins."""
     both = pair(GRIDS["3D"], torch.float64)
     state = model.init(both, start(both), WIDE)
-    zero = torch.zeros(len(params(model, both)), dtype=torch.float64, requires_grad=True)
+    zero = torch.zeros(params(model, both).shape, dtype=torch.float64, requires_grad=True)
     views = model.views(both, model.with_variable(state, zero), WIDE)
     (grad,) = torch.autograd.grad((views.moving * both.fixed[:, :, :3, :4, :5]).sum(), zero)
     assert bool(torch.isfinite(grad).all())
@@ -186,9 +186,9 @@ def test_one_step_moves_the_image_at_most_so_many_half_voxels(model, grids, step
     points = grids[0].points_mm()
     limit = step * 0.5 * np.mean(grids[0].spacing_mm)
     largest = 0.0
-    for k in range(len(model.variable(state))):
-        direction = torch.zeros(len(model.variable(state)))
-        direction[k] = -40.0
+    for k in range(model.variable(state).numel()):
+        direction = torch.zeros(model.variable(state).shape)
+        direction[0, k] = -40.0
         later = model.retract(both, state, direction, step, CTX)
         assert float(model.variable(later).abs().max()) == pytest.approx(limit, rel=1e-5)
         moved = model.transform(both, later)(points) - points
@@ -231,7 +231,7 @@ def test_rotations_are_about_the_centre_by_mm_over_the_radius(dim: int) -> None:
     base = start(both)
     state = model.init(both, base, CTX)
     mm = torch.tensor([0.9] if dim == 2 else [0.9, -0.5, 0.3])
-    values = torch.cat([torch.zeros(dim), mm])
+    values = torch.cat([torch.zeros(dim), mm])[None]
     found = model.transform(both, model.with_variable(state, values))
     sides = np.array(both.fixed_grid.size) * both.fixed_grid.spacing_mm
     angles = mm.double().numpy() / np.sqrt((sides**2).sum() / 12)
@@ -249,9 +249,10 @@ def test_affine_reaches_every_matrix(dim: int) -> None:
     both, model = pair(GRIDS[f"{dim}D"]), AffineMap()
     state = model.init(both, Affine.identity(dim), CTX)
     count = dim * (dim + 1)
-    assert model.variable(state).shape == (count,)
+    assert model.variable(state).shape == (1, count)
     changes = [
-        model.transform(both, model.with_variable(state, row)).matrix[:dim] - np.eye(dim, dim + 1)
+        model.transform(both, model.with_variable(state, row[None])).matrix[:dim]
+        - np.eye(dim, dim + 1)
         for row in torch.eye(count, dtype=torch.float64)
     ]
     assert np.linalg.matrix_rank(np.reshape(changes, (count, -1))) == count

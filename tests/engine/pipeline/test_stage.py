@@ -42,7 +42,7 @@ from fireants_engine.pipeline import (
     Warning,
     run_plan,
 )
-from fireants_engine.pipeline.stage import CHECK_EVERY
+from fireants_engine.pipeline.level import CHECK_EVERY
 from fireants_engine.similarity import LNCC, SSD, Loss, MutualInformation, Term
 from fireants_engine.transforms import Chain, Displacement, Transform
 
@@ -264,13 +264,13 @@ class Logged(Adam):
     log: list[tuple[tuple[int, ...], int, Tensor, Tensor]] = field(default_factory=list)
     fresh: list[tuple[int, ...]] = field(default_factory=list)
 
-    def init(self, variable: Tensor):
+    def init(self, variable: Tensor, pairs: int = 1):
         self.fresh.append(tuple(variable.shape))
-        return super().init(variable)
+        return super().init(variable, pairs)
 
     def direction(self, grad: Tensor, state, loss=None):
         first, second = state.first.clone(), state.second.clone()
-        self.log.append((tuple(grad.shape), state.count, first, second))
+        self.log.append((tuple(grad.shape), *state.counts, first, second))
         return super().direction(grad, state, loss)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
-import numpy as np
 import pytest
 
 from fireants_engine.deformations import (
@@ -38,7 +37,6 @@ from fireants_engine.similarity import (
     MutualInformation,
     Term,
 )
-from fireants_engine.transforms import Affine
 
 
 def kinds(union: Any) -> list[type]:
@@ -207,8 +205,3 @@ def test_stages_that_are_off_are_left_out() -> None:
 def test_a_recipe_without_a_stage_to_run_is_refused(stages: list) -> None:
     with pytest.raises(RecipeError, match="no enabled stage"):
         build(Recipe.from_dict({"stages": stages}))
-
-
-def test_a_given_start_replaces_that_of_the_recipe() -> None:
-    start = Affine(np.diag([1.1, 0.9, 1.0]))
-    assert build(Recipe.from_dict(FULL), start).start is start
