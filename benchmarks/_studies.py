@@ -155,6 +155,32 @@ def regularisers(result: dict, machine: str) -> Blocks:
     return text
 
 
+def batch(result: dict, machine: str) -> Blocks:
+    rows, settings, lines = result["rows"], result["settings"], []
+    for row in rows:
+        alone = next(r for r in rows if r["images"] == row["images"] and r["size"] == 1)
+        lines.append(
+            [
+                row["images"],
+                str(row["size"]),
+                f"{row['seconds_per_pair']:.2f}",
+                f"{alone['seconds_per_pair'] / row['seconds_per_pair']:.2f}",
+                f"{row['peak_mb']:.0f}",
+                f"{row['loss']:.6f}",
+            ]
+        )
+    return [
+        "## Batches",
+        f"{settings['pairs']} phantom pairs, greedy with LNCC on two levels of {settings['steps']} "
+        f"steps, on {settings['device']}: the same pairs in groups of the size given. *Gain*: "
+        "seconds of the pairs one by one over seconds in groups. Peak memory of the process. The "
+        "loss, a mean over the pairs, shows that they come to the same.",
+        machine,
+        (["images", "at once", "s per pair", "gain", "peak MB", "loss"], lines),
+        "`python benchmarks/batch.py`",
+    ]
+
+
 def sensitivity(result: dict, machine: str) -> Blocks:
     text: Blocks = [
         "## Sensitivity to the settings",

@@ -207,6 +207,7 @@ SECTIONS = {
     "gui": gui,
     "conditioning": study(_studies.conditioning),
     "regularisers": study(_studies.regularisers),
+    "batch": study(_studies.batch),
     "sensitivity": study(_studies.sensitivity),
 }
 

@@ -76,7 +76,8 @@ class Progress:
                     name = f"{self.names[event.pair]}: " if len(self.names) > 1 else ""
                     self.say(
                         f"{name}{self.stage} level {event.level + 1}/{self.levels}: "
-                        f"{event.steps} steps, loss {event.loss:.5f}, {event.seconds:.0f} s ({event.reason})"
+                        f"{event.steps} steps, loss {event.loss:.5f}, {event.seconds:.0f} s "
+                        f"({event.reason})"
                     )
             case Warning():
                 name = f" ({self.names[event.pair]})" if len(self.names) > 1 else ""
