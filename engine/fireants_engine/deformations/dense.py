@@ -71,7 +71,7 @@ class Dense(Deformation):
             u = warp.u.to(ctx.device, ctx.dtype, copy=True)
         return u, affine
 
-    def variable(self, state: State) -> Tensor:
+    def variable(self, state: DenseState) -> Tensor:
         return state.u
 
     def with_variable(self, state: State, variable: Tensor) -> State:

@@ -19,7 +19,7 @@ from fireants_engine.workflows.registration import Execution, register_batch
 from fireants_engine.workflows.rundir import read_report, save_run
 
 SUMMARY_FILE = "summary.csv"
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "name", "status", "outcome", "seconds", "dice_before", "dice_after", "tre_before_mm",
     "tre_after_mm", "folds", "message",
 )  # fmt: skip
@@ -269,7 +269,8 @@ class BatchRun:
         writer.writeheader()
         writer.writerows(entry.cells() for entry in self.entries)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(
-            self.folder / SUMMARY_FILE,
-            lambda path: path.write_text(text.getvalue(), encoding="utf-8"),
-        )
+
+        def write(path: Path) -> None:
+            path.write_text(text.getvalue(), encoding="utf-8")
+
+        write_whole(self.folder / SUMMARY_FILE, write)
