@@ -190,7 +190,7 @@ SETS = {
     ),
     "deepreg_mrus_prostate": DataSet(
         "Prostate, MR and ultrasound: gland and small structures",
-        "multimodal",
+        "ultrasound-mr",
         prostate,
         multimodal=True,
         bits=True,

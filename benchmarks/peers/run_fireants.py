@@ -58,6 +58,14 @@ def register(fixed: BatchedImages, moving: BatchedImages, args):
     return matrix[0].double().cpu().numpy(), greedy
 
 
+_array_to_image = sitk.GetImageFromArray
+
+
+def _plane_of_vectors(array: np.ndarray, isVector: bool | None = None) -> sitk.Image:
+    """In 2D the package saves its (y, x, 2) warp without saying that it holds vectors."""
+    return _array_to_image(array, isVector=(array.ndim == 3 and array.shape[-1] == 2) or isVector)
+
+
 def field_from(greedy: GreedyRegistration, folder: str, inverse: bool) -> sitk.Image:
     path = Path(folder) / ("inverse.nii.gz" if inverse else "warp.nii.gz")
     greedy.save_as_ants_transforms([str(path)], save_inverse=inverse)
@@ -80,6 +88,8 @@ def main() -> None:
         )
     with clock.step("register"):
         matrix, greedy = register(fixed, moving, args)
+    if reference.GetDimension() == 2:
+        sitk.GetImageFromArray = _plane_of_vectors
     with clock.step("write"), tempfile.TemporaryDirectory() as folder:
         dim = reference.GetDimension()
         total = sitk.GetArrayFromImage(field_from(greedy, folder, inverse=False))

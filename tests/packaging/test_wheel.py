@@ -17,6 +17,7 @@ PRESETS = {
     "brain-mri",
     "brain-mri-fast",
     "ct-lung",
+    "ultrasound-mr",
     "microscopy",
     "multimodal",
     "rigid",

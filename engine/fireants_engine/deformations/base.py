@@ -90,6 +90,10 @@ class Deformation(ABC):
         pairs = len(pair.each)
         return [self.transform(one, take(state, [k], pairs)) for k, one in enumerate(pair.each)]
 
+    def problem(self, state: Any) -> str | None:
+        """What makes the map of one pair useless, to follow "would"; None where nothing does."""
+        return None
+
     def settle(self, state: Any) -> tuple[Any, Folds | None]:
         """What a level leaves of one pair, without sampling folds; None where none can occur."""
         return state, None

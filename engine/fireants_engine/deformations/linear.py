@@ -16,6 +16,9 @@ from fireants_engine.deformations.pair import Pair
 from fireants_engine.transforms import Affine, Chain, Displacement, Transform, split
 from fireants_engine.transforms.invert import resize_displacement
 
+_SCALES = (1 / 3, 3.0)
+"""Scales along any direction that one linear stage may come to."""
+
 
 @dataclass(frozen=True)
 class LinearState:
@@ -128,6 +131,20 @@ class Linear(Deformation):
         if state.warp is None:
             return state
         return replace(state, warp=resize_displacement(state.warp, new.fixed_grid.shape))
+
+    def problem(self, state: LinearState) -> str | None:
+        """A stage that mirrors the image, or scales it by more than `_SCALES` along a direction.
+
+        Terms that look at the overlap alone (MI) may gain by it; no images are related so.
+        """
+        linear = self._delta(state, state.params.detach().cpu().double())[0, :-1, :-1].numpy()
+        if np.linalg.det(linear) <= 0:
+            return "mirror the image"
+        scales = np.linalg.svd(linear, compute_uv=False)
+        least, most = float(scales.min()), float(scales.max())
+        if least < _SCALES[0]:
+            return f"squeeze the image to {least:.2g} of its size along one direction"
+        return f"stretch the image {most:.2g} times" if most > _SCALES[1] else None
 
     def transform(self, pair: Pair, state: LinearState) -> Transform:
         delta = self._delta(state, state.params.detach().cpu().double())

@@ -83,6 +83,8 @@ class Stage:
                 break
             going, old = [going[k] for k in kept], pair.rows(kept)
             state, memory = left_by([tracks[k] for k in kept])
+        for passage in every:
+            yield from passage.judged(self, clock)
         return [passage.result(self) for passage in every]
 
     def _pair(self, members: Sequence[Member], shrink: float, terms: Sequence[Term]) -> Pair:
@@ -132,10 +134,27 @@ class _Passage:
                 fraction=end.fraction,
             )
 
+    def judged(self, stage: Stage, clock: Clock) -> Generator[ev.Event, None, None]:
+        """Drop a map that cannot be meant, and say so."""
+        problem = self.reached and stage.deformation.problem(self.reached[1])
+        if problem:
+            self.reached = None
+            yield ev.Warning(
+                message=f"{stage.name}: its result was dropped, it would {problem}; the images "
+                "tell too little for so many parameters: disable the stage, or give masks or a "
+                "start that is closer.",
+                pair=self.member.number,
+                **clock.stamp(),
+            )
+
     def result(self, stage: Stage) -> StageResult:
-        if self.reached is None:
-            diverged = self.outcome is ev.Outcome.DIVERGED
-            error = never_valid(stage.name) if diverged else None
-            return StageResult(self.member.transform, self.outcome, math.nan, (), error)
-        transform = stage.deformation.transform(*self.reached)
-        return StageResult(transform, self.outcome, self.levels[-1].loss, tuple(self.levels))
+        """Without a map of its own the stage leaves the one it began with."""
+        levels, loss, error = tuple(self.levels), math.nan, None
+        if levels:
+            loss = levels[-1].loss
+        elif self.outcome is ev.Outcome.DIVERGED:
+            error = never_valid(stage.name)
+        transform = self.member.transform
+        if self.reached is not None:
+            transform = stage.deformation.transform(*self.reached)
+        return StageResult(transform, self.outcome, loss, levels, error)

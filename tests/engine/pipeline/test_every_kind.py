@@ -13,12 +13,13 @@ from fireants_engine.deformations import (
     AffineMap,
     Compositive,
     FreeForm,
+    Rigid,
     StationaryVelocity,
     Symmetric,
 )
 from fireants_engine.ops import warp_image
 from fireants_engine.optimise import SGD, Adam, LevenbergMarquardt
-from fireants_engine.pipeline import Level, Plan, Pyramid, Stage, run_plan
+from fireants_engine.pipeline import Level, Plan, Pyramid, Stage, Warning, run_plan
 from fireants_engine.similarity import LNCC, SSD
 from fireants_engine.transforms import Chain, Displacement
 
@@ -98,6 +99,37 @@ def test_an_affine_after_a_warp_and_a_warp_after_that(small_pair, ran) -> None:
     assert ends[1] <= firsts[2]
     assert ends[2] <= firsts[3]
     assert isinstance(found.output.transform, Chain)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (np.diag([0.05, 1.0]), "squeeze the image to 0.05 of its size"),
+        (np.diag([1.0, -1.0]), "mirror the image"),
+        (np.diag([4.0, 1.0]), "stretch the image 4 times"),
+        (np.diag([0.5, 2.0]), ""),
+    ],
+)
+def test_a_linear_stage_that_cannot_be_meant_is_dropped_and_said(
+    small_pair, ran, monkeypatch, change, said
+) -> None:
+    """MI of the overlap may reward a collapsed overlap; what came before goes on."""
+
+    def there(self, params, dim):
+        return (torch.as_tensor(change, dtype=params.dtype) + 0 * params.view(-1, dim, dim)).clone()
+
+    (first,) = (Stage("turn", Rigid(), (SSD(),), Adam(0.5), PYRAMID),)
+    before = ran(Plan((first,)), *small_pair).output.transform
+    monkeypatch.setattr(AffineMap, "linear", there)
+    linear = Stage("affine", AffineMap(), (SSD(),), Adam(0.1), Pyramid((Level(1, 5),), 8))
+    found = ran(Plan((first, linear)), *small_pair)
+    told = [e.message for e in found.of(Warning) if e.message.startswith("affine: its result")]
+    assert len(told) == (said != "")
+    assert said in (told or [""])[0]
+    points = small_pair[0].grid.points_mm().reshape(-1, 2)
+    same = np.allclose(found.output.transform(points), before(points))
+    assert same == (said != "")
+    assert len(found.output.stages[1][1].levels) == 1
 
 
 @pytest.mark.parametrize("deformation", [Compositive(), Symmetric(), StationaryVelocity()])

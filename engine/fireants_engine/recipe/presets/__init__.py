@@ -16,6 +16,7 @@ ORDER = (
     "multimodal",
     "ct-lung",
     "microscopy",
+    "ultrasound-mr",
     "affine",
     "rigid",
 )
