@@ -41,7 +41,9 @@ METHODS: dict[str, dict[str, object]] = {
     "LNCC + MIND": {"terms": [{"kind": "lncc"}, MIND | {"weight": 10.0}]},
 }
 """What is put in place of the preset's last stage."""
-BREATH_METHODS = {name: METHODS[name] for name in ("LNCC (preset)", "MIND")}
+NO_MASKS = "LNCC, no masks"
+"""The preset's LNCC on the intensities of the whole volume, not clipped to those of the lung."""
+BREATH_METHODS = {name: METHODS[name] for name in ("LNCC (preset)", "MIND")} | {NO_MASKS: {}}
 RISE_MM = 30.0
 NOISE_HU = 20.0
 POINTS = 300
@@ -66,7 +68,10 @@ def compared(fixed: Image, moving: Image, methods: dict[str, dict[str, object]])
     linear = register(fixed, moving, recipes({})[0])
     yield "affine", linear
     for name, changes in methods.items():
-        yield name, register(fixed, moving, recipes(changes)[1], initial=linear.forward)
+        pair = (fixed, moving)
+        if name == NO_MASKS:
+            pair = tuple(replace(image, mask=None) for image in pair)
+        yield name, register(*pair, recipes(changes)[1], initial=linear.forward)
 
 
 def row(name: str, seed: int | None, errors, start: float, result: Result, mask) -> dict:

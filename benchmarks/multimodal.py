@@ -47,10 +47,10 @@ def levels(*steps: tuple[float, int]) -> dict[str, object]:
 
 
 METHODS: dict[str, dict[str, object]] = {
-    "MI (preset)": {},
-    "MI, to 2x": {"pyramid": levels((4, 150), (2, 80))},
-    "MI, little smoothing": {"deformation": smoothed(3.0, 0.7, 1.0)},
-    "normalised MI": {"terms": [{"kind": "mi", "bins": 64, "normalised": True}]},
+    "normalised MI (preset)": {},
+    "the same, to 2x": {"pyramid": levels((4, 150), (2, 80))},
+    "the same, little smoothing": {"deformation": smoothed(3.0, 0.7, 1.0)},
+    "MI": {"terms": [{"kind": "mi", "bins": 64}]},
     "MIND, from 2x": {
         "terms": [{"kind": "ssd", "features": {"kind": "mind"}}],
         "deformation": smoothed(3.0, 0.7, 2.0),

@@ -111,7 +111,8 @@ def lung(result: dict) -> str:
     text = [
         "## Lungs",
         "Errors in mm, with lung masks and the preset `ct-lung`, and with MIND in place of the "
-        "intensities in its last stage, or beside them. The linear stages are shared.",
+        "intensities in its last stage, or beside them, or with its LNCC on the whole volume, "
+        "without masks. The linear stages are shared.",
         where(result["machine"]),
     ]
     if "real" in result:
