@@ -6,9 +6,9 @@ Run from the repository: .venv/bin/python scripts/batch_picture.py
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from deformations_picture import heads, show
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -26,20 +26,9 @@ STAGE = {
 
 
 def cases() -> list[fe.Case]:
-    """Axial slices of ICBM152, and of Colin27 after an affine registration of the heads."""
-    fixed, moving = (
-        fe.load_image(ROOT / "sample_data" / f"{name}_t1.nii.gz") for name in ("icbm152", "colin27")
-    )
-    moved = fe.register(fixed, moving, "affine").moved
-    first, second = (image.numpy() / np.quantile(image.numpy(), 0.995) for image in (fixed, moved))
+    """Axial slices of both heads."""
+    first, second = (values / np.quantile(values, 0.995) for values in heads())
     return [fe.Case(fe.Image.from_numpy(first[k]), fe.Image.from_numpy(second[k])) for k in SLICES]
-
-
-def show(axis: Any, values: np.ndarray, colours: str = "gray", top: float = 1.15) -> None:
-    axis.imshow(values, cmap=colours, vmin=0, vmax=top, origin="lower")
-    axis.set(xticks=[], yticks=[], xlim=(22, 175), ylim=(22, 212))
-    for spine in axis.spines.values():
-        spine.set_visible(False)
 
 
 def main() -> None:
@@ -53,10 +42,10 @@ def main() -> None:
         axis.set_ylabel(name, fontsize=11)
     for k, (case, result) in enumerate(zip(given, results, strict=True)):
         fixed, moving, moved = (i.numpy() for i in (case.fixed, case.moving, result.moved))
-        show(axes[0, k], fixed)
-        show(axes[1, k], moved)
-        show(axes[2, k], np.abs(fixed - moving), "magma", 0.6)
-        show(axes[3, k], np.abs(fixed - moved), "magma", 0.6)
+        show(axes[0, k], fixed, 1.15)
+        show(axes[1, k], moved, 1.15)
+        show(axes[2, k], np.abs(fixed - moving), 0.6, "magma")
+        show(axes[3, k], np.abs(fixed - moved), 0.6, "magma")
         steps = sum(level.steps for level in result.output.stages[0][1].levels)
         axes[0, k].set_title(f"pair {k}\n{steps} steps", fontsize=11)
     path = ROOT / "docs" / "images" / "batches.png"

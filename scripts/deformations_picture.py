@@ -27,13 +27,17 @@ SLICE, LINES_MM, TOP, COLUMNS = 78, 10.0, 0.5, 4
 LINE = "#ffb000"
 
 
-def slices() -> tuple[fe.Image, fe.Image]:
-    """One axial slice of ICBM152, and of Colin27 after an affine registration of the heads."""
+def heads() -> tuple[np.ndarray, np.ndarray]:
+    """ICBM152, and Colin27 after an affine registration of the heads."""
     fixed, moving = (
         fe.load_image(ROOT / "sample_data" / f"{name}_t1.nii.gz") for name in ("icbm152", "colin27")
     )
-    moved = fe.register(fixed, moving, "affine").moved
-    pair = (image.numpy()[SLICE] for image in (fixed, moved))
+    return fixed.numpy(), fe.register(fixed, moving, "affine").moved.numpy()
+
+
+def slices() -> tuple[fe.Image, fe.Image]:
+    """One axial slice of both."""
+    pair = (values[SLICE] for values in heads())
     first, second = (values / np.quantile(values, 0.995) for values in pair)
     return fe.Image.from_numpy(first, name="fixed"), fe.Image.from_numpy(second, name="moving")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations.motion import Motion, Views
 from fireants_engine.deformations.pair import Pair
-from fireants_engine.ops.rows import join, take
+from fireants_engine.ops.rows import join
 from fireants_engine.transforms import Transform
 
 
@@ -29,8 +29,8 @@ class Deformation(ABC):
     """Parameters of a stage. `state` is opaque to the loop; `variable(state)` is its leaf tensor.
 
     A state belongs to the N pairs of a batch: its tensors have k N rows and its tuples N items
-    (`ops.rows`), and the same code serves one pair and many. What is made for one pair at a time
-    (`init`, `transform`, `settle`) has a plural that does it for all.
+    (`ops.rows`), and the same code serves one pair and many. `init`, `transform`, `problem` and
+    `settle` are of one pair at a time.
     Greedy warps the moving image only; a symmetric, EPI or slice-wise model differs in `motion`
     and `retract`, never in the loop.
     """
@@ -85,11 +85,6 @@ class Deformation(ABC):
     def transform(self, pair: Pair, state: Any) -> Transform:
         """The map fixed mm -> moving mm that this state of one pair stands for."""
 
-    def transforms(self, pair: Pair, state: Any) -> list[Transform]:
-        """`transform` of every pair of a batch."""
-        pairs = len(pair.each)
-        return [self.transform(one, take(state, [k], pairs)) for k, one in enumerate(pair.each)]
-
     def problem(self, state: Any) -> str | None:
         """What makes the map of one pair useless, to follow "would"; None where nothing does."""
         return None
@@ -97,11 +92,3 @@ class Deformation(ABC):
     def settle(self, state: Any) -> tuple[Any, Folds | None]:
         """What a level leaves of one pair, without sampling folds; None where none can occur."""
         return state, None
-
-    def settle_each(self, state: Any, pairs: int) -> tuple[Any, list[Folds | None]]:
-        """`settle` of every pair of a batch."""
-        parts = [self.settle(take(state, [k], pairs)) for k in range(pairs)]
-        folds = [found for _, found in parts]
-        if not any(found and found.removed for found in folds):
-            return state, folds
-        return join([part for part, _ in parts]), folds

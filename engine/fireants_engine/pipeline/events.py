@@ -18,6 +18,11 @@ class Outcome(Enum):
     STOPPED = "Stopped on request; the best state so far was kept."
     DIVERGED = "The loss became invalid; the last good state was kept."
 
+    @property
+    def final(self) -> bool:
+        """True where nothing follows: no further level, no further stage."""
+        return self in (Outcome.STOPPED, Outcome.DIVERGED)
+
 
 @dataclass(frozen=True)
 class Event:

@@ -96,12 +96,14 @@ class Case:
     initial: Transform | None = None
     name: str = ""
 
-    def check(self, needs: Iterable[tuple[str, str]]) -> None:
+    def check(self, needs: Iterable[tuple[str, str]] = ()) -> None:
         """Raise InputError unless everything fits and is there; needs: (stage, input name)."""
         if self.initial is not None and self.initial.dim != self.fixed.dim:
+            path = self.extras.files.get("init")
             raise InputError(
-                f"The initial transform is {self.initial.dim}D but {self.fixed.name} is "
-                f"{self.fixed.dim}D."
+                f"{'The' if path is None else f'{path}: the'} initial transform is "
+                f"{self.initial.dim}D but {self.fixed.name} is {self.fixed.dim}D; give a transform "
+                "of the same dimension."
             )
         self.extras.check(self.fixed, self.moving)
         self.extras.check_needs(needs, self.fixed, self.moving)

@@ -149,15 +149,17 @@ class LevelRun:
             yield from self._preview(state, stamp)
             if (i + 1) % CHECK_EVERY and i + 1 != max_steps:
                 continue
-            ended, events = self._check(pending, before, max_steps, stamp)
+            per_track = torch.stack(pending).T.tolist()
             pending.clear()
-            yield from events
+            ended = self._check(per_track, before)
+            yield from self._iterations(per_track, max_steps, stamp)
             if ended:
                 state, memory, losses = self._leave(ended, losses, state, memory)
             if not self.tracks:
                 break
         if pending:  # stopped between two looks
-            yield from self._iterations(pending, max_steps, self.clock.stamp(work))
+            per_track = torch.stack(pending).T.tolist()
+            yield from self._iterations(per_track, max_steps, self.clock.stamp(work))
         self.clock.done_work += work
         self._leave(range(len(self.tracks)), losses, state, memory)
         for track in every:
@@ -175,38 +177,32 @@ class LevelRun:
             frames = member.previewer.frames(request, transform)
             yield ev.Preview(stage=self.stage, frames=frames, pair=member.number, **stamp)
 
-    def _check(self, pending: list[Tensor], before: Any, max_steps: int, stamp: dict[str, float]):
-        """Look at the pending losses: (positions of the tracks that end, events)."""
-        per_track = torch.stack(pending).T.tolist()
-        pairs, ended = len(self.tracks), []
-        for k, (track, fresh) in enumerate(zip(self.tracks, per_track, strict=True)):
-            if track.look(fresh, take(before, [k], pairs), self.stop):
-                ended.append(k)
-        shown = [
-            self._iteration(track, fresh, max_steps, stamp)
-            for track, fresh in zip(self.tracks, per_track, strict=True)
-            if track.outcome is not ev.Outcome.DIVERGED
+    def _check(self, per_track: list[list[float]], before: Any) -> list[int]:
+        """Show every track its last losses; positions of those that end."""
+        pairs = len(self.tracks)
+        return [
+            k
+            for k, (track, fresh) in enumerate(zip(self.tracks, per_track, strict=True))
+            if track.look(fresh, take(before, [k], pairs), self.stop)
         ]
-        return ended, shown
 
-    def _iterations(self, pending: list[Tensor], max_steps: int, stamp: dict[str, float]):
-        per_track = torch.stack(pending).T.tolist()
+    def _iterations(
+        self, per_track: list[list[float]], max_steps: int, stamp: dict[str, float]
+    ) -> Generator[ev.Event, None, None]:
+        """What the tracks have come to, but for those whose loss is invalid."""
         for track, fresh in zip(self.tracks, per_track, strict=True):
-            yield self._iteration(track, fresh, max_steps, stamp)
-
-    def _iteration(
-        self, track: Track, fresh: list[float], max_steps: int, stamp: dict[str, float]
-    ) -> ev.Iteration:
-        return ev.Iteration(
-            stage=self.stage,
-            level=self.number,
-            step=track.taken,
-            max_steps=max_steps,
-            loss=fresh[-1],
-            losses=tuple(fresh),
-            pair=track.member.number,
-            **stamp,
-        )
+            if track.outcome is ev.Outcome.DIVERGED:
+                continue
+            yield ev.Iteration(
+                stage=self.stage,
+                level=self.number,
+                step=track.taken,
+                max_steps=max_steps,
+                loss=fresh[-1],
+                losses=tuple(fresh),
+                pair=track.member.number,
+                **stamp,
+            )
 
     def _leave(self, ended: Sequence[int], losses: Losses, state: Any, memory: Any):
         """End the tracks at these positions: (state, memory, losses) of the others."""

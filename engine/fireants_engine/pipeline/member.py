@@ -67,11 +67,6 @@ class Member:
     outcome: ev.Outcome = ev.Outcome.MAX_STEPS
     results: list[tuple[str, StageResult]] = field(default_factory=list)
 
-    @property
-    def ended(self) -> bool:
-        """True when it takes no part in what follows."""
-        return self.outcome in (ev.Outcome.STOPPED, ev.Outcome.DIVERGED)
-
     def take(self, stage: str, result: StageResult) -> None:
         """Go on from what a stage has left."""
         self.transform, self.outcome = result.transform, result.outcome

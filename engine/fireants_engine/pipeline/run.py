@@ -215,7 +215,7 @@ def _run(
         if index == 0 and len(errors) == len(cases):
             raise errors[0]
         yield from _taken(stage, going, results, clock)
-        going = [member for member in going if not member.ended]
+        going = [member for member in going if not member.outcome.final]
         if not going:
             break
     outputs = tuple(member.output(clock.stamp()["seconds"], len(members)) for member in members)

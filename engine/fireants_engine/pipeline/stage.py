@@ -78,7 +78,7 @@ class Stage:
             state = memory = run = None
             for passage, one, track in zip(going, pair.each, tracks, strict=True):
                 yield from passage.level_done(self.name, one, track)
-            kept = [k for k, passage in enumerate(going) if not passage.ended]
+            kept = [k for k, passage in enumerate(going) if not passage.outcome.final]
             if not kept:
                 break
             going, old = [going[k] for k in kept], pair.rows(kept)
@@ -110,10 +110,6 @@ class _Passage:
     outcome: ev.Outcome = ev.Outcome.MAX_STEPS
     levels: list[ev.LevelFinished] = field(default_factory=list)
     reached: tuple[Pair, Any] | None = None
-
-    @property
-    def ended(self) -> bool:
-        return self.outcome in (ev.Outcome.STOPPED, ev.Outcome.DIVERGED)
 
     def level_done(self, stage: str, pair: Pair, track: Track) -> Generator[ev.Event, None, None]:
         """Take in what a level has left; a level whose loss never was valid leaves nothing."""

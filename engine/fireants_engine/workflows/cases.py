@@ -11,22 +11,9 @@ from fireants_engine.io.images import load_image
 from fireants_engine.io.points import load_landmarks
 from fireants_engine.io.transforms import load_transform
 from fireants_engine.pipeline import Case, Extras
-from fireants_engine.transforms import Transform
 
 ROLES = ("fixed_mask", "moving_mask", "moving_labels", "fixed_labels", "landmarks", "init")
 """What a pair may be given beside its two images, by file."""
-
-
-def _initial(path: Path | None, fixed: Image) -> Transform | None:
-    if path is None:
-        return None
-    initial = load_transform(path)
-    if initial.dim != fixed.dim:
-        raise InputError(
-            f"{path}: the initial transform is {initial.dim}D but {fixed.name} is {fixed.dim}D; "
-            "give a transform of the same dimension."
-        )
-    return initial
 
 
 def _images(given: Iterable[tuple[str, Path, Path]]) -> dict[str, tuple[Image, Image]]:
@@ -62,5 +49,7 @@ def load_case(
     marks = load_landmarks(files["landmarks"], own.dim) if "landmarks" in files else None
     kept = {role: files[role] for role in ROLES if role in files and "labels" not in role}
     extras = Extras(moving_labels, fixed_labels, marks, _images(inputs), kept)
-    extras.check(own, other)
-    return Case(own, other, extras, _initial(files.get("init"), own), name)
+    initial = load_transform(files["init"]) if "init" in files else None
+    case = Case(own, other, extras, initial, name)
+    case.check()
+    return case
