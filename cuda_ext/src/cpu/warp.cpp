@@ -1,0 +1,392 @@
+// The composite sampler I(A (x + u(x)) + t), its gradients, and the composition of warps.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "cpu/api.h"
+#include "cpu/pool.h"
+#include "cpu/sampler.h"
+
+namespace fireants {
+
+// A batch of one serves all rows: its *_rows is 1. Mirrored by `native/library.py`.
+struct WarpShape {
+  int64_t rows, channels, image_rows, matrix_rows, u_rows;
+  int64_t in[3], out[3];
+  int32_t dim, border, nearest, threads;
+};
+
+namespace {
+
+constexpr int64_t kRowsPerPiece = 16;
+
+// The pieces of a job: up to kRowsPerPiece lines along the last axis of one plane of one row.
+struct Pieces {
+  int64_t planes, lines, blocks;
+
+  explicit Pieces(const WarpShape& s)
+      : planes(s.out[0]), lines(s.out[1]),
+        blocks((s.out[1] + kRowsPerPiece - 1) / kRowsPerPiece) {}
+
+  int64_t count(int64_t rows) const { return rows * planes * blocks; }
+
+  // line(row, z, y) for every line of piece k
+  template <class Line>
+  void each(int64_t k, Line&& line) const {
+    const int64_t block = k % blocks, z = (k / blocks) % planes, row = k / (blocks * planes);
+    const int64_t stop = std::min(lines, (block + 1) * kRowsPerPiece);
+    for (int64_t y = block * kRowsPerPiece; y < stop; ++y) line(row, z, y);
+  }
+};
+
+template <int D>
+void index_of(int64_t z, int64_t y, int* index) {
+  if constexpr (D == 3) {
+    index[0] = static_cast<int>(z);
+    index[1] = static_cast<int>(y);
+  } else {
+    index[0] = static_cast<int>(y);
+  }
+}
+
+template <class T, int D>
+std::vector<Map<T, D>> maps_of(const WarpShape& s, const double* matrix) {
+  std::vector<Map<T, D>> maps;
+  for (int64_t r = 0; r < s.matrix_rows; ++r) maps.emplace_back(matrix + r * D * (D + 1));
+  return maps;
+}
+
+// Visits the output strip by strip: body(piece, row, at, x0, count, strip), `at` the offset of the
+// strip's first voxel in a volume.
+template <class T, int D, class Index, bool Border, class Body>
+void strips(const WarpShape& s, const double* matrix, const T* u, const T* scale, Body&& body) {
+  const auto maps = maps_of<T, D>(s, matrix);
+  const auto in = extent_of<D>(s.in);
+  const Pieces pieces(s);
+  const int64_t width = s.out[2], voxels = s.out[0] * s.out[1] * width;
+  parallel(pieces.count(s.rows), s.threads, [&](int64_t k, int) {
+    Strip<T, D, Index> strip;
+    pieces.each(k, [&](int64_t row, int64_t z, int64_t y) {
+      int index[D];
+      index_of<D>(z, y, index);
+      const Map<T, D>& map = maps[s.matrix_rows == 1 ? 0 : row];
+      const T* own = u ? u + (s.u_rows == 1 ? 0 : row) * D * voxels : nullptr;
+      const T factor = scale ? scale[row] : T(1);
+      if (factor == T(0)) own = nullptr;  // even where u is NaN
+      for (int64_t x0 = 0; x0 < width; x0 += kLanes) {
+        const int count = static_cast<int>(std::min<int64_t>(kLanes, width - x0));
+        const int64_t at = (z * s.out[1] + y) * width + x0;
+        strip.template place<Border>(map, in, index, static_cast<int>(x0), count,
+                                     own ? own + at : nullptr, voxels, factor);
+        body(k, row, at, x0, count, strip, index, own ? own + at : nullptr);
+      }
+    });
+  });
+}
+
+template <class T, int D, class Index, bool Border>
+void forward(const WarpShape& s, const T* image, const double* matrix, const T* u, T* out) {
+  const int64_t from = s.in[0] * s.in[1] * s.in[2], to = s.out[0] * s.out[1] * s.out[2];
+  strips<T, D, Index, Border>(
+      s, matrix, u, nullptr,
+      [&](int64_t, int64_t row, int64_t at, int64_t, int count, const Strip<T, D, Index>& strip,
+          const int*, const T*) {
+        const T* source = image + (s.image_rows == 1 ? 0 : row) * s.channels * from;
+        T* target = out + row * s.channels * to + at;
+        for (int64_t c = 0; c < s.channels; ++c) strip.values(source + c * from, count, target + c * to);
+      });
+}
+
+// grad_u (rows, D, out) when not null; grad_matrix (rows, D, D + 1) doubles when not null.
+template <class T, int D, class Index, bool Border>
+void backward_map(const WarpShape& s, const T* grad, const T* image, const double* matrix,
+                  const T* u, T* grad_u, double* grad_matrix) {
+  const auto maps = maps_of<T, D>(s, matrix);
+  const int64_t from = s.in[0] * s.in[1] * s.in[2], to = s.out[0] * s.out[1] * s.out[2];
+  constexpr int kTerms = D * (D + 1);
+  const Pieces pieces(s);
+  std::vector<double> parts(grad_matrix ? pieces.count(s.rows) * kTerms : 0, 0.0);
+  strips<T, D, Index, Border>(
+      s, matrix, u, nullptr,
+      [&](int64_t k, int64_t row, int64_t at, int64_t x0, int count,
+          const Strip<T, D, Index>& strip, const int* index, const T* own) {
+        const T* source = image + (s.image_rows == 1 ? 0 : row) * s.channels * from;
+        const T* given = grad + row * s.channels * to + at;
+        T slope[D][kLanes] = {};
+        for (int64_t c = 0; c < s.channels; ++c)
+          strip.slopes(source + c * from, given + c * to, count, slope);
+        if (grad_u) {
+          const Map<T, D>& map = maps[s.matrix_rows == 1 ? 0 : row];
+          T* target = grad_u + row * D * to + at;
+          for (int j = 0; j < D; ++j) {
+            T sum[kLanes] = {};
+            for (int i = 0; i < D; ++i) {
+              const T m = map.a[i][j];
+#pragma omp simd
+              for (int l = 0; l < kLanes; ++l) sum[l] += m * slope[i][l];
+            }
+            for (int l = 0; l < count; ++l) target[j * to + l] = sum[l];
+          }
+        }
+        if (grad_matrix) {
+          double* part = parts.data() + k * kTerms;
+          for (int i = 0; i < D; ++i) {
+            double total = 0, along = 0, moved[D] = {};
+            for (int l = 0; l < count; ++l) {
+              total += slope[i][l];
+              along += slope[i][l] * static_cast<double>(x0 + l);
+              if (own)
+                for (int j = 0; j < D; ++j) moved[j] += slope[i][l] * static_cast<double>(own[j * to + l]);
+            }
+            for (int j = 0; j < D; ++j)
+              part[i * (D + 1) + j] += moved[j] + (j + 1 == D ? along : total * index[j]);
+            part[i * (D + 1) + D] += total;
+          }
+        }
+      });
+  if (grad_matrix) {
+    std::fill(grad_matrix, grad_matrix + s.rows * kTerms, 0.0);
+    const int64_t each = pieces.count(1);
+    for (int64_t k = 0; k < pieces.count(s.rows); ++k)
+      for (int i = 0; i < kTerms; ++i) grad_matrix[(k / each) * kTerms + i] += parts[k * kTerms + i];
+  }
+}
+
+// grad_image (image_rows, channels, in): every slab of the image has one owner, which adds what
+// lands in it in the order of the output. No atomics, the same bits for any number of threads.
+template <class T, int D, class Index, bool Border>
+void backward_image(const WarpShape& s, const T* grad, const double* matrix, const T* u,
+                    T* grad_image) {
+  const auto maps = maps_of<T, D>(s, matrix);
+  const auto in = extent_of<D>(s.in);
+  const int64_t width = s.out[2], lines = s.out[0] * s.out[1], to = lines * width;
+  const int64_t strips_per_line = (width + kLanes - 1) / kLanes;
+  const int64_t per_row = lines * strips_per_line;
+  struct Span {
+    int low, high;
+  };
+  std::vector<Span> spans(s.rows * per_row);
+
+  auto place = [&](Strip<T, D, Index>& strip, int64_t row, int64_t line, int64_t part) {
+    int index[D];
+    index_of<D>(line / s.out[1], line % s.out[1], index);
+    const int64_t x0 = part * kLanes, at = line * width + x0;
+    const int count = static_cast<int>(std::min<int64_t>(kLanes, width - x0));
+    const T* own = u ? u + (s.u_rows == 1 ? 0 : row) * D * to + at : nullptr;
+    strip.template place<Border>(maps[s.matrix_rows == 1 ? 0 : row], in, index,
+                                 static_cast<int>(x0), count, own, to, T(1));
+    return count;
+  };
+
+  parallel(s.rows * lines, s.threads, [&](int64_t k, int) {
+    Strip<T, D, Index> strip;
+    for (int64_t part = 0; part < strips_per_line; ++part) {
+      const int count = place(strip, k / lines, k % lines, part);
+      Span span{in.n[0], -1};
+      for (int l = 0; l < count; ++l) {
+        const int low = static_cast<int>(strip.base[l] / in.stride[0]);
+        const int high = low + (strip.up[0][l] ? 1 : 0);
+        span.low = std::min(span.low, low);
+        span.high = std::max(span.high, high);
+      }
+      spans[(k / lines) * per_row + (k % lines) * strips_per_line + part] = span;
+    }
+  });
+
+  std::fill(grad_image, grad_image + s.image_rows * s.channels * in.voxels, T(0));
+  const int slabs = std::max(1, std::min(in.n[0], 4 * s.threads));
+  parallel(s.image_rows * slabs, s.threads, [&](int64_t k, int) {
+    Strip<T, D, Index> strip;
+    const int64_t owner = k / slabs, slab = k % slabs;
+    const int low = static_cast<int>(in.n[0] * slab / slabs);
+    const int high = static_cast<int>(in.n[0] * (slab + 1) / slabs);
+    for (int64_t row = s.image_rows == 1 ? 0 : owner; row < (s.image_rows == 1 ? s.rows : owner + 1); ++row) {
+      for (int64_t line = 0; line < lines; ++line) {
+        for (int64_t part = 0; part < strips_per_line; ++part) {
+          const Span& span = spans[row * per_row + line * strips_per_line + part];
+          if (span.high < low || span.low >= high) continue;
+          const int count = place(strip, row, line, part);
+          const int64_t at = line * width + part * kLanes;
+          for (int64_t c = 0; c < s.channels; ++c) {
+            const T* given = grad + (row * s.channels + c) * to + at;
+            T* target = grad_image + (owner * s.channels + c) * in.voxels;
+            for (int l = 0; l < count; ++l) {
+              if (strip.flag[l] != T(0)) continue;
+              const int first = static_cast<int>(strip.base[l] / in.stride[0]);
+              for (int side = 0; side < 2; ++side) {
+                const int plane = first + (side && strip.up[0][l] ? 1 : 0);
+                const T w = (side ? strip.w1 : strip.w0)[0][l] * given[l];
+                if (plane < low || plane >= high) continue;
+                T* p = target + strip.base[l] + (side ? strip.up[0][l] : 0);
+                if constexpr (D == 3) {
+                  const Index y = strip.up[1][l], x = strip.up[2][l];
+                  const T wy0 = w * strip.w0[1][l], wy1 = w * strip.w1[1][l];
+                  p[0] += wy0 * strip.w0[2][l];
+                  p[x] += wy0 * strip.w1[2][l];
+                  p[y] += wy1 * strip.w0[2][l];
+                  p[y + x] += wy1 * strip.w1[2][l];
+                } else {
+                  p[0] += w * strip.w0[1][l];
+                  p[strip.up[1][l]] += w * strip.w1[1][l];
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+// out = s v + u o (id + s v), s one number per row; peaks (rows, D): the largest |component|.
+template <class T, int D, class Index>
+void compose(const WarpShape& s, const T* u, const T* v, const T* scale, T* out, T* peaks) {
+  double eye[D * (D + 1)] = {};
+  for (int i = 0; i < D; ++i) eye[i * (D + 1) + i] = 1;
+  const int64_t voxels = s.out[0] * s.out[1] * s.out[2];
+  const int64_t pieces = Pieces(s).count(s.rows);
+  std::vector<T> largest(peaks ? pieces * D : 0, T(0));
+  strips<T, D, Index, true>(
+      s, eye, v, scale,
+      [&](int64_t k, int64_t row, int64_t at, int64_t, int count, const Strip<T, D, Index>& strip,
+          const int*, const T* own) {
+        const T* source = u + (s.image_rows == 1 ? 0 : row) * D * voxels;
+        T* target = out + row * D * voxels + at;
+        const T factor = scale ? scale[row] : T(1);
+        for (int c = 0; c < D; ++c) {
+          T* line = target + c * voxels;
+          strip.values(source + c * voxels, count, line);
+          if (own)
+            for (int l = 0; l < count; ++l) line[l] += factor * own[c * voxels + l];
+          if (peaks) {
+            T top = largest[k * D + c];
+            for (int l = 0; l < count; ++l) {
+              const T size = std::abs(line[l]);
+              top = size <= top ? top : size;  // NaN stays
+            }
+            largest[k * D + c] = top;
+          }
+        }
+      });
+  if (peaks) {
+    const int64_t each = pieces / s.rows;
+    std::fill(peaks, peaks + s.rows * D, T(0));
+    for (int64_t k = 0; k < pieces; ++k)
+      for (int c = 0; c < D; ++c) {
+        T& top = peaks[(k / each) * D + c];
+        const T size = largest[k * D + c];
+        if (!(top != top) && !(size <= top)) top = size;
+      }
+  }
+}
+
+// The value at the nearest sample (halves to the even one, as torch rounds).
+template <class T, int D>
+void nearest(const WarpShape& s, const T* image, const double* matrix, const T* u, T* out) {
+  const auto maps = maps_of<T, D>(s, matrix);
+  const auto in = extent_of<D>(s.in);
+  const Pieces pieces(s);
+  const int64_t width = s.out[2], to = s.out[0] * s.out[1] * width;
+  parallel(pieces.count(s.rows), s.threads, [&](int64_t k, int) {
+    pieces.each(k, [&](int64_t row, int64_t z, int64_t y) {
+      int index[D];
+      index_of<D>(z, y, index);
+      const Map<T, D>& map = maps[s.matrix_rows == 1 ? 0 : row];
+      for (int64_t x = 0; x < width; ++x) {
+        const int64_t at = (z * s.out[1] + y) * width + x;
+        T point[D];
+        for (int j = 0; j < D; ++j) {
+          point[j] = static_cast<T>(j + 1 == D ? x : index[j]);
+          if (u) point[j] += u[((s.u_rows == 1 ? 0 : row) * D + j) * to + at];
+        }
+        int64_t where = 0;
+        bool inside = true, known = true;
+        for (int i = 0; i < D; ++i) {
+          T c = static_cast<T>(map.t[i]);
+          for (int j = 0; j < D; ++j) c += map.a[i][j] * point[j];
+          known = known && c == c;
+          const T top = static_cast<T>(in.n[i] - 1);
+          if (s.border || !(c == c)) c = c > T(0) ? (c < top ? c : top) : T(0);
+          c = std::nearbyint(c);
+          inside = inside && c >= T(0) && c <= top;
+          if (inside) where += static_cast<int64_t>(c) * in.stride[i];
+        }
+        for (int64_t c = 0; c < s.channels; ++c) {
+          const T* source = image + ((s.image_rows == 1 ? 0 : row) * s.channels + c) * in.voxels;
+          const T value = inside ? source[where] : T(0);
+          out[(row * s.channels + c) * to + at] = known ? value : std::numeric_limits<T>::quiet_NaN();
+        }
+      }
+    });
+  });
+}
+
+// Calls f<D, Index, Border> as the shape asks.
+template <class F>
+void dispatch(const WarpShape& s, bool border, F&& f) {
+  const bool wide = s.in[0] * s.in[1] * s.in[2] >= (int64_t(1) << 31);
+  auto with_index = [&](auto index) {
+    auto with_border = [&](auto flag) {
+      if (s.dim == 3)
+        f(std::integral_constant<int, 3>{}, index, flag);
+      else
+        f(std::integral_constant<int, 2>{}, index, flag);
+    };
+    if (border)
+      with_border(std::true_type{});
+    else
+      with_border(std::false_type{});
+  };
+  if (wide)
+    with_index(int64_t{});
+  else
+    with_index(int32_t{});
+}
+
+}  // namespace
+}  // namespace fireants
+
+using fireants::WarpShape;
+
+#define FIREANTS_WARP(SUFFIX, T)                                                                  \
+  FIREANTS_API int fireants_warp_##SUFFIX(const WarpShape* s, const T* image,                     \
+                                          const double* matrix, const T* u, T* out) {             \
+    return fireants::guarded([&] {                                                                \
+      if (s->nearest) {                                                                           \
+        if (s->dim == 3)                                                                          \
+          fireants::nearest<T, 3>(*s, image, matrix, u, out);                                     \
+        else                                                                                      \
+          fireants::nearest<T, 2>(*s, image, matrix, u, out);                                     \
+        return;                                                                                   \
+      }                                                                                           \
+      fireants::dispatch(*s, s->border, [&](auto d, auto index, auto border) {                    \
+        fireants::forward<T, d(), decltype(index), border()>(*s, image, matrix, u, out);          \
+      });                                                                                         \
+    });                                                                                           \
+  }                                                                                               \
+  FIREANTS_API int fireants_warp_backward_##SUFFIX(const WarpShape* s, const T* grad,             \
+                                                   const T* image, const double* matrix,          \
+                                                   const T* u, T* grad_image, T* grad_u,          \
+                                                   double* grad_matrix) {                         \
+    return fireants::guarded([&] {                                                                \
+      fireants::dispatch(*s, s->border, [&](auto d, auto index, auto border) {                    \
+        if (grad_u || grad_matrix)                                                                \
+          fireants::backward_map<T, d(), decltype(index), border()>(*s, grad, image, matrix, u,   \
+                                                                    grad_u, grad_matrix);         \
+        if (grad_image)                                                                           \
+          fireants::backward_image<T, d(), decltype(index), border()>(*s, grad, matrix, u,        \
+                                                                      grad_image);                \
+      });                                                                                         \
+    });                                                                                           \
+  }                                                                                               \
+  FIREANTS_API int fireants_compose_##SUFFIX(const WarpShape* s, const T* u, const T* v,          \
+                                             const T* scale, T* out, T* peaks) {                  \
+    return fireants::guarded([&] {                                                                \
+      fireants::dispatch(*s, true, [&](auto d, auto index, auto) {                                \
+        fireants::compose<T, d(), decltype(index)>(*s, u, v, scale, out, peaks);                  \
+      });                                                                                         \
+    });                                                                                           \
+  }
+
+FIREANTS_WARP(f32, float)
+FIREANTS_WARP(f64, double)

@@ -1,0 +1,1 @@
+"""The kernels of `cuda_ext/src/cpu` (distribution fireants-kernels) on tensors of the CPU."""

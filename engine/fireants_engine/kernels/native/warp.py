@@ -1,0 +1,109 @@
+"""Sampler and composition on the CPU library; what they compute: `kernels.reference`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from fireants_engine.kernels.native.library import WarpShape, call, checked, sizes3
+from fireants_engine.kernels.native.memory import empty
+
+
+def _shape(
+    image: Tensor, matrix_rows: int, out: Sequence[int], u: Tensor | None, border: bool, mode: bool
+) -> WarpShape:
+    dim = len(out)
+    u_rows = 1 if u is None else len(u)
+    rows = max(len(image), matrix_rows, u_rows)
+    for name, count in (("image", len(image)), ("matrix", matrix_rows), ("u", u_rows)):
+        if count not in (1, rows):
+            raise ValueError(f"warp: {count} rows of {name} do not fit a batch of {rows}")
+    if image.ndim != dim + 2:
+        raise ValueError(f"warp: an image of shape {tuple(image.shape)} has no {dim} axes")
+    if u is not None and tuple(u.shape[1:]) != (dim, *out):
+        raise ValueError(f"warp: u of shape {tuple(u.shape)} does not fit the grid {tuple(out)}")
+    if 0 in image.shape[2:] or max(*image.shape[2:], *out) >= 2**31:
+        raise ValueError(f"warp: no samples, or too many, along an axis of {tuple(image.shape)}")
+    three = sizes3(tuple(image.shape[2:])), sizes3(tuple(out))
+    threads = torch.get_num_threads()
+    channels = image.shape[1]
+    return WarpShape(
+        rows, channels, len(image), matrix_rows, u_rows, *three, dim, border, mode, threads
+    )
+
+
+def _summed(grad: Tensor, rows: int) -> Tensor:
+    """The gradient of an argument that served all rows."""
+    return grad if len(grad) == rows else grad.sum(0, keepdim=True)
+
+
+class _Warp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, image, matrix, u, out, border, nearest):
+        dim = len(out)
+        plain, field = checked("warp", image, u)
+        assert plain is not None
+        maps = matrix.detach().to(torch.float64).reshape(-1, dim, dim + 1).contiguous()
+        shape = _shape(plain, len(maps), out, field, border, nearest)
+        result = empty((shape.rows, shape.channels, *out), plain.dtype)
+        call("warp", plain.dtype, shape, plain, maps, field, result)
+        ctx.save_for_backward(plain, maps, field)
+        ctx.out, ctx.border, ctx.nearest, ctx.matrix = out, border, nearest, matrix
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
+        image, maps, u = ctx.saved_tensors
+        if ctx.nearest:  # piecewise constant in the map
+            raise RuntimeError("warp: nearest neighbours have no gradient; use linear sampling")
+        want_image, want_matrix, want_u = ctx.needs_input_grad[:3]
+        (grad,) = checked("warp", grads[0].to(image.dtype))
+        shape = _shape(image, len(maps), ctx.out, u, ctx.border, False)
+        rows, dim = shape.rows, len(ctx.out)
+        grad_image = empty(image.shape, image.dtype) if want_image else None
+        grad_u = empty((rows, dim, *ctx.out), image.dtype) if want_u else None
+        grad_maps = maps.new_empty((rows, dim, dim + 1)) if want_matrix else None
+        call(
+            *("warp_backward", image.dtype, shape, grad, image, maps, u),
+            *(grad_image, grad_u, grad_maps),
+        )
+        if grad_u is not None:
+            grad_u = _summed(grad_u, len(u))
+        if grad_maps is not None:
+            kind = ctx.matrix
+            grad_maps = _summed(grad_maps, len(maps)).to(kind.dtype).reshape(kind.shape)
+        return grad_image, grad_maps, grad_u, None, None, None
+
+
+def warp(
+    image: Tensor,
+    matrix: Tensor,
+    shape: Sequence[int],
+    u: Tensor | None = None,
+    *,
+    nearest: bool = False,
+    border: bool = False,
+) -> Tensor:
+    """`reference.warp` in one pass: no coordinates are stored, the gradients are computed from the
+    images again. A NaN coordinate takes no sample: its value is NaN, its gradient 0."""
+    return _Warp.apply(image, matrix, u, tuple(shape), border, nearest)  # pyright: ignore
+
+
+def compose(v: Tensor, u: Tensor, scale: Tensor | None = None) -> Tensor:
+    """`reference.compose`: `s v + u(x + s v(x))` in one pass, s per row; 0 for no move at all."""
+    if torch.is_grad_enabled() and (v.requires_grad or u.requires_grad):
+        moved = v if scale is None else v * scale.view(-1, *(1,) * (v.ndim - 1))
+        dim = u.shape[1]
+        eye = torch.eye(dim, dim + 1, dtype=torch.float64)
+        return warp(u, eye, u.shape[2:], moved, border=True) + moved
+    step, field, factor = checked("compose", v, u, scale)
+    assert step is not None
+    assert field is not None
+    shape = _shape(field, 1, field.shape[2:], step, True, False)
+    out = empty((shape.rows, *field.shape[1:]), field.dtype)
+    call("compose", field.dtype, shape, field, step, factor, out, None)
+    return out
