@@ -4,12 +4,12 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export QT_API = pyqt6
 
-.PHONY: help setup system demo test lint format docs wheel clean
+.PHONY: help setup system kernels demo test lint format docs wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .venv/.ready system ## create .venv and install everything, system libraries included
+setup: .venv/.ready kernels system ## create .venv and install everything, system libraries included
 
 .venv/.ready: pyproject.toml scripts/setup.sh
 	@scripts/setup.sh python
@@ -17,11 +17,16 @@ setup: .venv/.ready system ## create .venv and install everything, system librar
 .venv-oracle/.ready: pyproject.toml scripts/setup.sh | .venv/.ready
 	@scripts/setup.sh oracle
 
+kernels: .venv/.kernels ## build the fused CPU kernels into .venv, where there is a C++ compiler
+
+.venv/.kernels: cuda_ext/pyproject.toml cuda_ext/CMakeLists.txt $(wildcard cuda_ext/src/*.h cuda_ext/src/cpu/* cuda_ext/fireants_kernels/*.py) | .venv/.ready
+	@scripts/setup.sh kernels
+
 system:
 	@scripts/setup.sh system
 
 # Without a display the demo runs headless and needs no library of Qt's.
-demo: .venv/.ready $(if $(DISPLAY)$(WAYLAND_DISPLAY),system) ## register the sample pair: in napari, or headless without a display
+demo: .venv/.ready kernels $(if $(DISPLAY)$(WAYLAND_DISPLAY),system) ## register the sample pair: in napari, or headless without a display
 	@$(BIN)/python -m napari_fireants.demo
 
 test: setup .venv-oracle/.ready ## run the tests (ARGS="-k grid" passes arguments to pytest)

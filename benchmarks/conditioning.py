@@ -37,6 +37,7 @@ from fireants_engine import Image, Recipe, Result, load_image, register
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Compositive
 from fireants_engine.evaluation import label_overlap
+from fireants_engine.kernels import REFERENCE, Direction
 from fireants_engine.optimise import SGD, Adam, Descent, Stop
 from fireants_engine.pipeline import Iteration, Level, LevelFinished, Plan, Pyramid, run_plan
 from fireants_engine.pipeline.prepare import Prepared
@@ -190,9 +191,12 @@ class FullStepSGD(SGD):
     step bound allows it (the engine's SGD does so only at the start of a level).
     """
 
-    def direction(self, grad: Any, state: Any, loss: Any = None) -> tuple[Any, Any]:
-        way, state = super().direction(grad, state, loss)
-        return way / way.abs().amax().clamp(min=torch.finfo(way.dtype).tiny), state
+    def direction(
+        self, grad: Any, state: Any, loss: Any = None, kernels: Any = REFERENCE
+    ) -> tuple[Any, Any]:
+        way, state = super().direction(grad, state, loss, kernels)
+        size = way.peaks.amax().clamp(min=torch.finfo(way.values.dtype).tiny)
+        return Direction(way.values / size, way.peaks / size), state
 
 
 DESCENTS: dict[str, list[Descent]] = {

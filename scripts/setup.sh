@@ -2,6 +2,7 @@
 # Sets up this checkout. Safe to repeat: what is there already is left alone.
 #
 #   scripts/setup.sh python   .venv with torch, the package (editable), napari and the tools
+#   scripts/setup.sh kernels  the fused CPU kernels (fireants-kernels), where there is a C++ compiler
 #   scripts/setup.sh system   the system libraries that Qt and the tests need (Debian, Ubuntu)
 #   scripts/setup.sh oracle   .venv-oracle with ANTs, which the tests use to re-read our files
 #
@@ -81,6 +82,26 @@ setup_python() {
     say "python environment ready: .venv"
 }
 
+find_compiler() {
+    local candidate
+    for candidate in ${CXX:+"$CXX"} c++ g++ clang++; do
+        command -v "$candidate" && return
+    done
+    return 1
+}
+
+setup_kernels() {
+    [[ -x .venv/bin/python ]] || fail "run 'scripts/setup.sh python' first."
+    if find_compiler >/dev/null; then
+        say "building the fused CPU kernels (about two minutes)"
+        .venv/bin/python -m pip install -qq --force-reinstall --no-deps ./cuda_ext
+    else
+        say "no C++ compiler found: the engine will run on its slower PyTorch kernels." \
+            "Install one (Debian: g++) and run 'make kernels'."
+    fi
+    touch .venv/.kernels
+}
+
 setup_oracle() {
     [[ -x .venv/bin/python ]] || fail "run 'scripts/setup.sh python' first."
     make_venv .venv-oracle
@@ -134,7 +155,8 @@ setup_system() {
 
 case ${1:-} in
     python) setup_python ;;
+    kernels) setup_kernels ;;
     system) setup_system ;;
     oracle) setup_oracle ;;
-    *) fail "usage: scripts/setup.sh python|system|oracle" ;;
+    *) fail "usage: scripts/setup.sh python|kernels|system|oracle" ;;
 esac

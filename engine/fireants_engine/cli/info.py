@@ -22,13 +22,16 @@ def presets(args: argparse.Namespace) -> int:
 def kernels(args: argparse.Namespace) -> int:
     """Devices found, the table that `auto` chooses and why, and the function of each operation."""
     from fireants_engine.context import ExecutionContext, available_devices
-    from fireants_engine.kernels.table import BACKENDS, describe
+    from fireants_engine.kernels import BACKENDS, describe, missing
 
     ctx = ExecutionContext.create()
     print("Devices:")
     for name, text in available_devices().items():
         print(f"  {name:<8} {text}{'   <- auto' if name == str(ctx.device) else ''}")
-    print(f"Kernels installed: {', '.join(BACKENDS)}; {ctx.why}")
+    absent = missing()
+    print(f"Kernels: {', '.join(n for n in BACKENDS if n not in absent)}; {ctx.why}")
+    for why in absent.values():
+        print(f"  {why}")
     for operation, function in describe(ctx.kernels).items():
-        print(f"  {operation:<14} {function}")
+        print(f"  {operation:<20} {function}")
     return 0

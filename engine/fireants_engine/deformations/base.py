@@ -12,6 +12,7 @@ from torch import Tensor
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations.motion import Motion, Views
 from fireants_engine.deformations.pair import Pair
+from fireants_engine.kernels import Direction
 from fireants_engine.ops.rows import join
 from fireants_engine.transforms import Transform
 
@@ -66,9 +67,9 @@ class Deformation(ABC):
 
     @abstractmethod
     def retract(
-        self, pair: Pair, state: Any, direction: Tensor, step: float, ctx: ExecutionContext
+        self, pair: Pair, state: Any, way: Direction, step: float, ctx: ExecutionContext
     ) -> Any:
-        """The state after moving along `direction`; `step` is a fraction of the step bound."""
+        """The state after moving along `way`; `step` is a fraction of the step bound."""
 
     @abstractmethod
     def resample(self, buffer: Tensor, power: int, old: Pair, new: Pair) -> Tensor:

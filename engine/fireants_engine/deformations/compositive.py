@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations.base import Folds
 from fireants_engine.deformations.dense import Composed, Dense, DenseState
 from fireants_engine.deformations.motion import Motion, Pulled
 from fireants_engine.deformations.pair import Pair
+from fireants_engine.kernels import Direction
+from fireants_engine.kernels.reference import scaled
 from fireants_engine.ops.unfold import unfold
-from fireants_engine.optimise.bound import bounded_step
 from fireants_engine.transforms import Chain, Displacement, Transform
 
 
@@ -43,10 +42,10 @@ class Compositive(Single, Composed):
     """
 
     def retract(
-        self, pair: Pair, state: DenseState, direction: Tensor, step: float, ctx: ExecutionContext
+        self, pair: Pair, state: DenseState, way: Direction, step: float, ctx: ExecutionContext
     ) -> DenseState:
-        move = bounded_step(self.weighted(direction), step, len(state.affines))
-        u = ctx.kernels.compose(move, state.u)
+        move, factors = self.bounded(way, step, len(state.affines))
+        u = ctx.kernels.compose(move, state.u, factors)
         return replace(state, u=self.smoothed(pair, u, ctx))
 
 
@@ -59,7 +58,7 @@ class FreeForm(Single):
     """
 
     def retract(
-        self, pair: Pair, state: DenseState, direction: Tensor, step: float, ctx: ExecutionContext
+        self, pair: Pair, state: DenseState, way: Direction, step: float, ctx: ExecutionContext
     ) -> DenseState:
-        u = state.u + bounded_step(self.weighted(direction), step, len(state.affines))
+        u = state.u + scaled(*self.bounded(way, step, len(state.affines)))
         return replace(state, u=self.smoothed(pair, u, ctx))

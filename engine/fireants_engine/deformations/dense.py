@@ -14,7 +14,9 @@ from fireants_engine.deformations.base import Deformation
 from fireants_engine.deformations.pair import Pair
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid
+from fireants_engine.kernels import Direction
 from fireants_engine.ops.jacobian import jacobian_transposed
+from fireants_engine.optimise.bound import step_factors
 from fireants_engine.transforms import Affine, Transform, split
 from fireants_engine.transforms.invert import resize_displacement
 
@@ -91,18 +93,22 @@ class Dense(Deformation):
     def precondition(
         self, pair: Pair, state: DenseState, grad: Tensor, ctx: ExecutionContext
     ) -> Tensor:
-        # per voxel instead of per image: independent of the level's size
-        density = grad * float(pair.fixed_grid.voxels)
-        weights = self.per_axis(density)
+        weights = self.per_axis(grad)
         if weights is not None:
-            density = density * (weights > 0)
+            grad = grad * (weights > 0)
         sigma = sigma_voxels(self.sigma_grad_mm, self.grad_floor_vox, pair.fixed_grid)
-        return ctx.kernels.smooth(density, sigma)
+        # per voxel instead of per image: independent of the level's size
+        return ctx.kernels.smooth(grad, sigma, float(pair.fixed_grid.voxels))
 
-    def weighted(self, direction: Tensor) -> Tensor:
-        """`direction` with its axes weighted (after the descent, which would undo a factor)."""
-        weights = self.per_axis(direction)
-        return direction if weights is None else direction * weights
+    def bounded(self, way: Direction, step: float, pairs: int) -> tuple[Tensor, Tensor]:
+        """A direction and the factor (k N,) of each row within the step bound.
+
+        Axes are weighted here, after the descent, which would undo a factor.
+        """
+        weights = self.per_axis(way.values)
+        if weights is not None:
+            way = Direction(way.values * weights, way.peaks * weights.view(1, -1))
+        return way.values, step_factors(way.peaks, step, pairs)
 
     def smoothed(self, pair: Pair, u: Tensor, ctx: ExecutionContext) -> Tensor:
         """The warp smoothing."""

@@ -13,6 +13,9 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations.base import Deformation
 from fireants_engine.deformations.motion import LinearlyPulled, Motion
 from fireants_engine.deformations.pair import Pair
+from fireants_engine.kernels import Direction
+from fireants_engine.kernels.reference import scaled
+from fireants_engine.optimise.bound import step_factors
 from fireants_engine.transforms import Affine, Chain, Displacement, Transform, split
 from fireants_engine.transforms.invert import resize_displacement
 
@@ -114,13 +117,13 @@ class Linear(Deformation):
         return grad
 
     def retract(
-        self, pair: Pair, state: LinearState, direction: Tensor, step: float, ctx: ExecutionContext
+        self, pair: Pair, state: LinearState, way: Direction, step: float, ctx: ExecutionContext
     ) -> LinearState:
-        half_voxel_mm = 0.5 * float(np.mean(pair.fixed_grid.spacing_mm))
-        limit = direction.abs().amax(1, keepdim=True).clamp(min=1.0)
-        scaled = direction * (step * half_voxel_mm / limit)
+        voxel_mm = float(np.mean(pair.fixed_grid.spacing_mm))
+        factors = step_factors(way.peaks, step, len(way.peaks))
+        moves = scaled(way.values, voxel_mm * factors)
         dim = pair.fixed_grid.dim
-        shift, linear = scaled[:, :dim], scaled[:, dim:]
+        shift, linear = moves[:, :dim], moves[:, dim:]
         move = torch.cat([shift * self.translation_scale, linear * self.linear_scale], dim=1)
         return replace(state, params=state.params + move)
 

@@ -12,9 +12,8 @@ from fireants_engine.deformations.base import Folds
 from fireants_engine.deformations.dense import Composed, DenseState
 from fireants_engine.deformations.motion import Halfway, Motion
 from fireants_engine.deformations.pair import Pair
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, Direction
 from fireants_engine.ops.unfold import unfold
-from fireants_engine.optimise.bound import bounded_step
 from fireants_engine.transforms import Chain, Displacement, Transform
 from fireants_engine.transforms.invert import invert
 
@@ -54,10 +53,11 @@ class Symmetric(Composed):
         return torch.stack([half, -half], dim=1).flatten(0, 1)
 
     def retract(
-        self, pair: Pair, state: DenseState, direction: Tensor, step: float, ctx: ExecutionContext
+        self, pair: Pair, state: DenseState, way: Direction, step: float, ctx: ExecutionContext
     ) -> DenseState:
-        moves = bounded_step(self.weighted(direction), step, len(state.affines))
-        return replace(state, u=self.smoothed(pair, ctx.kernels.compose(moves, state.u), ctx))
+        moves, factors = self.bounded(way, step, len(state.affines))
+        u = ctx.kernels.compose(moves, state.u, factors)
+        return replace(state, u=self.smoothed(pair, u, ctx))
 
     def whole(self, state: DenseState) -> Tensor:
         """(1, d, *spatial): displacement of `phi_M o phi_F^-1`."""

@@ -12,10 +12,10 @@ from fireants_engine.deformations.base import Folds
 from fireants_engine.deformations.dense import Dense, DenseState
 from fireants_engine.deformations.motion import Motion, Pulled
 from fireants_engine.deformations.pair import Pair
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, Direction
+from fireants_engine.kernels.reference import scaled
 from fireants_engine.ops.exponential import exponential, squarings
 from fireants_engine.ops.jacobian import strict_fold_mask
-from fireants_engine.optimise.bound import bounded_step
 from fireants_engine.transforms import Chain, Displacement, Transform
 from fireants_engine.transforms.invert import resize_displacement
 
@@ -61,11 +61,11 @@ class StationaryVelocity(Dense):
         self,
         pair: Pair,
         state: VelocityState,
-        direction: Tensor,
+        way: Direction,
         step: float,
         ctx: ExecutionContext,
     ) -> VelocityState:
-        w = state.u + bounded_step(self.weighted(direction), step, len(state.affines))
+        w = state.u + scaled(*self.bounded(way, step, len(state.affines)))
         state = replace(state, u=self.smoothed(pair, w, ctx), age=state.age + 1)
         return self._fresh(state) if state.age >= _REFRESH else state
 

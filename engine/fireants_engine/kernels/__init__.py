@@ -1,6 +1,25 @@
 """Local operations on tensors, one frozen table per backend; see `table`."""
 
+from fireants_engine.kernels.descent import Direction
 from fireants_engine.kernels.reference import length
-from fireants_engine.kernels.table import BACKENDS, REFERENCE, KernelTable, describe, select
+from fireants_engine.kernels.table import (
+    BACKENDS,
+    REFERENCE,
+    KernelTable,
+    describe,
+    load,
+    missing,
+    select,
+)
 
-__all__ = ["BACKENDS", "REFERENCE", "KernelTable", "describe", "length", "select"]
+__all__ = [
+    "BACKENDS",
+    "REFERENCE",
+    "Direction",
+    "KernelTable",
+    "describe",
+    "length",
+    "load",
+    "missing",
+    "select",
+]

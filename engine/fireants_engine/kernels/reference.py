@@ -89,13 +89,21 @@ def warp(
     return _grid_sample(image, coords, nearest, border)
 
 
-def compose(v: Tensor, u: Tensor) -> Tensor:
-    """Displacement of `(id + u) o (id + v)`: `v + u(x + v(x))`; (B, d, *spatial) voxels.
+def scaled(field: Tensor, scale: Tensor) -> Tensor:
+    """`scale` times a field, one number (B,) per row; scale 0 gives 0 even where it is NaN."""
+    factor = scale.view(-1, *(1,) * (field.ndim - 1))
+    return torch.where(factor == 0, 0.0, field * factor)
 
+
+def compose(v: Tensor, u: Tensor, scale: Tensor | None = None) -> Tensor:
+    """Displacement of `(id + u) o (id + s v)`: `s v + u(x + s v(x))`; (B, d, *spatial) voxels.
+
+    scale: s, (B,), one number per row, None for 1; where it is 0 nothing moves, whatever v is.
     Outside the grid `u` continues with its border value. Thesis 3.4 (retraction update).
     """
     shape = u.shape[2:]
     dim = len(shape)
+    v = v if scale is None else scaled(v, scale)
     eye = torch.eye(dim, dim + 1, device=u.device, dtype=u.dtype)
     return warp(u, eye, shape, v, border=True).add_(v)
 
@@ -123,17 +131,21 @@ def gaussian_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def smooth(field: Tensor, sigma_vox: Sequence[float]) -> Tensor:
-    """Separable Gaussian with `sigma_vox` per array axis, renormalised at the border.
+SIGMA_MIN = 0.05
+"""Voxels below which an axis is not smoothed."""
+
+
+def smooth(field: Tensor, sigma_vox: Sequence[float], scale: float = 1.0) -> Tensor:
+    """`scale` times a separable Gaussian of `sigma_vox` per array axis, renormalised at the border.
 
     field: (B, C, *spatial). A sigma below 0.05 voxel or an axis of one sample is left alone.
     One matrix product per axis: faster on the CPU than torch's convolutions of one channel, and
     independent of sigma.
     """
-    out = field
+    out = field if scale == 1 else field * scale
     for axis, sigma in enumerate(sigma_vox, start=2):
         size = field.shape[axis]
-        if sigma < 0.05 or size == 1:
+        if sigma < SIGMA_MIN or size == 1:
             continue
         out = _along(out, axis, gaussian_matrix(size, float(sigma), field))
     return out

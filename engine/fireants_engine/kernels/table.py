@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 
 from fireants_engine.errors import BackendUnavailableError
-from fireants_engine.kernels import lncc, parzen, reference
+from fireants_engine.kernels import descent, lncc, parzen, reference
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class KernelTable:
     window_stats: Callable
     lncc: Callable
     parzen_mi: Callable
+    adam: Callable
+    levenberg_marquardt: Callable
 
 
 REFERENCE = KernelTable(
@@ -32,25 +35,76 @@ REFERENCE = KernelTable(
     window_stats=lncc.window_stats,
     lncc=lncc.lncc,
     parzen_mi=parzen.parzen_mi,
+    adam=descent.adam,
+    levenberg_marquardt=descent.levenberg_marquardt,
 )
 
-BACKENDS = {"reference": REFERENCE}
+BACKENDS = ("native", "reference")
+"""Names of all there are, fastest first; `available` tells which of them are here."""
+
+
+@cache
+def _native() -> KernelTable:
+    """The fused CPU kernels; raises BackendUnavailableError where their library is missing."""
+    from fireants_engine.kernels import native
+
+    native.library.library()
+    return KernelTable(
+        name="native",
+        warp=native.warp.warp,
+        sample=reference.sample,
+        compose=native.warp.compose,
+        smooth=native.smooth.smooth,
+        window_stats=lncc.window_stats,
+        lncc=lncc.lncc,
+        parzen_mi=parzen.parzen_mi,
+        adam=native.descent.adam,
+        levenberg_marquardt=native.descent.levenberg_marquardt,
+    )
+
+
+def load(name: str) -> KernelTable:
+    """The table of a backend; raises BackendUnavailableError, with what to do, where it is not."""
+    if name == "reference":
+        return REFERENCE
+    if name == "native":
+        return _native()
+    raise BackendUnavailableError(
+        f"There are no kernels {name!r}; choose auto or one of: {', '.join(BACKENDS)}."
+    )
+
+
+def missing() -> dict[str, str]:
+    """Backends that cannot be used here -> why, and what would help."""
+    found = {}
+    for name in BACKENDS:
+        try:
+            load(name)
+        except BackendUnavailableError as error:
+            found[name] = str(error)
+    return found
 
 
 def select(kernels: str = "auto", device: str = "cpu") -> tuple[KernelTable, str]:
-    """The table for `kernels` ("auto" or a backend's name) and the sentence that says why.
+    """The table for `kernels` ("auto" or a backend's name) on `device`, and why it is this one.
 
-    Raises BackendUnavailableError when a backend asked for by name is absent.
+    Raises BackendUnavailableError when a backend asked for by name is absent or does not run on
+    that device.
     """
+    on_cpu = device.startswith("cpu")
     if kernels == "auto":
-        return REFERENCE, (
-            f"auto chose reference (plain torch) on {device}: it is the only backend installed."
-        )
-    if kernels not in BACKENDS:
+        if not on_cpu:
+            return REFERENCE, f"auto chose reference (plain torch): it is what runs on {device}."
+        try:
+            return load("native"), f"auto chose native (fused C++ kernels) on {device}."
+        except BackendUnavailableError as error:
+            return REFERENCE, f"auto chose reference (plain torch) on {device}. {error}"
+    table = load(kernels)
+    if kernels == "native" and not on_cpu:
         raise BackendUnavailableError(
-            f"Kernels {kernels!r} are not installed; choose auto or one of: {', '.join(BACKENDS)}."
+            f"Kernels 'native' run on the CPU, not on {device}; choose device cpu, or kernels auto."
         )
-    return BACKENDS[kernels], f"{kernels} was asked for."
+    return table, f"{kernels} was asked for."
 
 
 def describe(table: KernelTable) -> dict[str, str]:

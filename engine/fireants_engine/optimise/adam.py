@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fireants_engine.ops.rows import per_pair, spread
+from fireants_engine.kernels import REFERENCE, Direction, KernelTable
 
 
 class Descent(ABC):
@@ -27,8 +27,16 @@ class Descent(ABC):
         """Fresh state for a variable of this shape, (k N, ...) for N = `pairs` pairs."""
 
     @abstractmethod
-    def direction(self, grad: Tensor, state: Any, loss: Tensor | None = None) -> tuple[Tensor, Any]:
+    def direction(
+        self,
+        grad: Tensor,
+        state: Any,
+        loss: Tensor | None = None,
+        kernels: KernelTable = REFERENCE,
+    ) -> tuple[Direction, Any]:
         """The descent direction and the next state; loss: (N,), at the present variable.
+
+        `grad` and the buffers of `state` may be overwritten.
 
         No pair has a say in another's direction. Without a loss there is one pair.
         """
@@ -58,13 +66,6 @@ class AdamState:
     counts: tuple[int, ...] = (0,)
 
 
-def _unbiased(beta: float, counts: tuple[int, ...], like: Tensor) -> float | Tensor:
-    """`1 - beta^count`, one number where all pairs have taken as many steps."""
-    if len(set(counts)) == 1:
-        return 1 - beta ** counts[0]
-    return spread(like.new_tensor([1 - beta**count for count in counts]), like)
-
-
 @dataclass(frozen=True)
 class Adam(Descent):
     """Adam (Kingma and Ba 2015) in the tangent space at the identity (thesis 3.4).
@@ -86,17 +87,17 @@ class Adam(Descent):
         return AdamState(first, torch.zeros_like(variable), (0,) * pairs)
 
     def direction(
-        self, grad: Tensor, state: AdamState, loss: Tensor | None = None
-    ) -> tuple[Tensor, AdamState]:
+        self,
+        grad: Tensor,
+        state: AdamState,
+        loss: Tensor | None = None,
+        kernels: KernelTable = REFERENCE,
+    ) -> tuple[Direction, AdamState]:
         counts = tuple(count + 1 for count in state.counts)
-        first = None if state.first is None else state.first.lerp_(grad, 1 - self.beta1)
-        second = state.second.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
-        unbias1, unbias2 = (_unbiased(beta, counts, grad) for beta in (self.beta1, self.beta2))
-        root = (second / unbias2).sqrt_()
-        power = spread(per_pair(second, len(counts)).mean(1), grad)
-        floor = (power / unbias2).sqrt() * self.eps_rel + torch.finfo(grad.dtype).tiny
-        mean = grad if first is None else first
-        return (mean / root.add_(floor)).mul_(-1 / unbias1), AdamState(first, second, counts)
+        way = kernels.adam(
+            grad, state.first, state.second, counts, self.beta1, self.beta2, self.eps_rel
+        )
+        return way, replace(state, counts=counts)
 
     def transfer(self, state: AdamState, resample: Callable[[Tensor, int], Tensor]) -> AdamState:
         first = None if state.first is None else resample(state.first, 1)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
 
 import torch
 from torch import Tensor
 
-from fireants_engine.kernels.reference import box_sum
-from fireants_engine.ops.rows import per_pair, spread
+from fireants_engine.kernels import REFERENCE, Direction, KernelTable
+from fireants_engine.ops.rows import spread
 from fireants_engine.optimise.adam import Descent
 
 _RISE, _FALL = 1.5, 0.975
@@ -56,25 +55,19 @@ class LevenbergMarquardt(Descent):
         )
 
     def direction(
-        self, grad: Tensor, state: LMState, loss: Tensor | None = None
-    ) -> tuple[Tensor, LMState]:
+        self,
+        grad: Tensor,
+        state: LMState,
+        loss: Tensor | None = None,
+        kernels: KernelTable = REFERENCE,
+    ) -> tuple[Direction, LMState]:
         if loss is None:
             raise TypeError("Levenberg-Marquardt judges its steps by the loss")
         worse = loss > state.loss
         damping = state.damping * torch.where(worse, _RISE, _FALL)
-        # in units of its root mean square: products of small gradients would underflow
-        power = (grad * grad).sum(dim=1, keepdim=True)
-        size = per_pair(power, damping.numel()).mean(1).sqrt()
-        g = grad / spread(size.clamp(min=torch.finfo(grad.dtype).tiny), grad)
-        level = spread(damping, grad)
-        if self.tile == 1:
-            solved = g / ((g * g).sum(dim=1, keepdim=True) + level)
-        else:
-            solved = _solve(_averaged(g, self.tile), level[:, 0], g)
         best = torch.where(worse, state.loss, loss)
-        return solved.mul_(-2 * level.sqrt()), replace(
-            state, damping=damping, loss=best, worse=worse
-        )
+        way = kernels.levenberg_marquardt(grad, damping, self.tile)
+        return way, replace(state, damping=damping, loss=best, worse=worse)
 
     def accept(self, before: Tensor, proposal: Tensor, state: LMState) -> tuple[Tensor, LMState]:
         """Back to the last accepted variable where `before` had raised the loss."""
@@ -87,34 +80,3 @@ class LevenbergMarquardt(Descent):
         return replace(
             self.init(kept, state.damping.numel()), damping=state.damping
         )  # another level's losses do not compare
-
-
-def _averaged(grad: Tensor, tile: int) -> dict[tuple[int, int], Tensor]:
-    """Entries (i, j), i <= j, of g g^T averaged over windows of tile^d voxels; (k, *spatial)."""
-    radius = (tile - 1) // 2
-    size = float(tile ** (grad.ndim - 2))
-    out = {}
-    for i, j in combinations_with_replacement(range(grad.shape[1]), 2):
-        product = (grad[:, i] * grad[:, j])[:, None]
-        out[i, j] = box_sum(product, radius)[:, 0] / size
-    return out
-
-
-def _solve(a: dict[tuple[int, int], Tensor], level: Tensor, grad: Tensor) -> Tensor:
-    """`(A + level I)^-1 g` per voxel for symmetric A, by cofactors; (k, d, *spatial)."""
-    g = grad.unbind(dim=1)
-    if len(g) == 2:
-        p, q, r = a[0, 0] + level, a[0, 1], a[1, 1] + level
-        det = p * r - q * q
-        return torch.stack([(r * g[0] - q * g[1]) / det, (p * g[1] - q * g[0]) / det], dim=1)
-    p, q, r = (a[k, k] + level for k in range(3))
-    x, y, z = a[0, 1], a[0, 2], a[1, 2]
-    c00, c01, c02 = q * r - z * z, y * z - x * r, x * z - y * q
-    det = p * c00 + x * c01 + y * c02
-    c11, c12, c22 = p * r - y * y, x * y - p * z, p * q - x * x
-    rows = [
-        c00 * g[0] + c01 * g[1] + c02 * g[2],
-        c01 * g[0] + c11 * g[1] + c12 * g[2],
-        c02 * g[0] + c12 * g[1] + c22 * g[2],
-    ]
-    return torch.stack([row / det for row in rows], dim=1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fireants_engine.kernels import REFERENCE, Direction, KernelTable
 from fireants_engine.ops.rows import per_pair, spread
 from fireants_engine.optimise.adam import Descent
 
@@ -37,15 +38,20 @@ class SGD(Descent):
         return SGDState(torch.zeros_like(variable))
 
     def direction(
-        self, grad: Tensor, state: SGDState, loss: Tensor | None = None
-    ) -> tuple[Tensor, SGDState]:
+        self,
+        grad: Tensor,
+        state: SGDState,
+        loss: Tensor | None = None,
+        kernels: KernelTable = REFERENCE,
+    ) -> tuple[Direction, SGDState]:
         velocity = state.velocity.lerp_(grad, 1 - self.momentum)
         scale = state.scale
         if scale is None:
             pairs = 1 if loss is None else loss.numel()
             largest = per_pair(grad, pairs).abs().amax(1)
             scale = largest.clamp(min=torch.finfo(grad.dtype).tiny)
-        return velocity / spread(-scale, velocity), SGDState(velocity, scale)
+        way = Direction.of(velocity / spread(-scale, velocity))
+        return way, SGDState(velocity, scale)
 
     def transfer(self, state: SGDState, resample: Callable[[Tensor, int], Tensor]) -> SGDState:
         return SGDState(resample(state.velocity, 1))

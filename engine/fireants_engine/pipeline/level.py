@@ -13,7 +13,7 @@ from torch import Tensor
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Deformation, Pair, Source, Views
 from fireants_engine.errors import DivergedError
-from fireants_engine.ops.rows import join, per_pair, spread, take
+from fireants_engine.ops.rows import join, per_pair, take
 from fireants_engine.optimise import Descent, Stop
 from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.control import Control
@@ -114,12 +114,12 @@ class LevelRun:
         with torch.no_grad():
             grad = model.precondition(self.pair, state, grad, self.ctx)
             total = total.detach()
-            direction, memory = self.descent.direction(grad, memory, total)
+            way, memory = self.descent.direction(grad, memory, total, self.ctx.kernels)
             del grad
             # An invalid step is not taken and shows as an invalid loss; nothing is read back.
-            valid = torch.isfinite(total) & torch.isfinite(per_pair(direction, len(total)).sum(1))
-            direction = torch.where(spread(valid, direction), direction, 0.0)
-            moved = model.retract(self.pair, state, direction, step, self.ctx)
+            sizes = per_pair(way.peaks, len(total))
+            valid = torch.isfinite(total) & torch.isfinite(sizes).all(1)
+            moved = model.retract(self.pair, state, way.where(valid), step, self.ctx)
             before, after = model.variable(state), model.variable(moved)
             variable, memory = self.descent.accept(before, after, memory)
             state = model.with_variable(moved, variable)

@@ -12,6 +12,7 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import AffineMap, Compositive, Deformation, Pair, Rigid
 from fireants_engine.deformations.motion import Pulled
 from fireants_engine.geometry import Grid
+from fireants_engine.kernels import Direction
 from fireants_engine.transforms import Affine
 
 TURN = Rotation.from_euler("xyz", [20, -15, 40], degrees=True).as_matrix()
@@ -114,9 +115,9 @@ def test_a_state_is_never_changed_in_place(model: Deformation, wide) -> None:
     state = model.init(both, AFFINE, wide)
     start = model.variable(state).clone()
     direction = torch.randn(start.shape, generator=torch.Generator().manual_seed(0)).to(start.dtype)
-    later = model.retract(both, state, direction, 1.0, wide)
+    later = model.retract(both, state, Direction.of(direction), 1.0, wide)
     kept = model.variable(later).clone()
-    model.settle(model.retract(both, later, direction, 1.0, wide))
+    model.settle(model.retract(both, later, Direction.of(direction), 1.0, wide))
     assert torch.equal(model.variable(state), start)
     assert torch.equal(model.variable(later), kept)
     assert not torch.equal(kept, start)

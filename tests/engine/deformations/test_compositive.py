@@ -15,7 +15,7 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Compositive, Pair
 from fireants_engine.deformations.dense import sigma_voxels
 from fireants_engine.geometry import Grid, Image
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, Direction
 from fireants_engine.ops import count_folds, warp_image
 from fireants_engine.transforms import Affine, Chain, Displacement
 
@@ -135,11 +135,11 @@ def test_one_step_moves_no_voxel_by_more_than_so_many_half_voxels(grids, size, s
     both = pair(grids)
     state = BARE.init(both, start(both), CTX)
     direction = field(grids[0].shape, size).float()
-    u = BARE.retract(both, state, direction, step, CTX).u
+    u = BARE.retract(both, state, Direction.of(direction), step, CTX).u
     assert float(u.abs().max()) == pytest.approx(0.5 * step)
     torch.testing.assert_close(u, direction * (0.5 * step / size))
     shifted = BARE.with_variable(state, torch.full_like(u, 1.7))
-    moved = BARE.retract(both, shifted, direction, step, CTX).u - shifted.u
+    moved = BARE.retract(both, shifted, Direction.of(direction), step, CTX).u - shifted.u
     assert float(moved.abs().max()) == pytest.approx(0.5 * step, rel=1e-5)
 
 
@@ -151,7 +151,7 @@ def test_steps_are_composed_not_added(shape: tuple[int, ...]) -> None:
     u = field(shape, 2.5)
     direction = field(shape, 1.0, seed=8)
     state = BARE.with_variable(BARE.init(both, Affine.identity(len(shape)), WIDE), u)
-    found = BARE.retract(both, state, direction, 0.8, WIDE).u[0].numpy()
+    found = BARE.retract(both, state, Direction.of(direction), 0.8, WIDE).u[0].numpy()
     v = 0.4 * direction[0].numpy()
     places = np.indices(shape) + v
     looked_up = [map_coordinates(c, places, order=1, mode="nearest") for c in u[0].numpy()]
@@ -167,7 +167,8 @@ def test_the_warp_is_smoothed_after_each_step_in_mm() -> None:
     state = model.init(both, Affine.identity(3), WIDE)
     spike = torch.zeros_like(state.u)
     spike[0, 0, 15, 20, 30] = 1.0
-    u = model.retract(both, model.with_variable(state, spike), 0 * spike, 1.0, WIDE).u[0, 0]
+    state, still = model.with_variable(state, spike), Direction.of(0 * spike)
+    u = model.retract(both, state, still, 1.0, WIDE).u[0, 0]
     assert float(u.sum()) == pytest.approx(1, rel=1e-2)
     np.testing.assert_allclose(spread_mm(u, grid), 2.0, rtol=0.05)
 

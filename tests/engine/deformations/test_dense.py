@@ -23,7 +23,7 @@ from fireants_engine.deformations import (
 from fireants_engine.deformations.dense import Dense
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, Direction
 from fireants_engine.transforms import Affine, Chain, Displacement
 
 CTX, WIDE = ExecutionContext(), ExecutionContext(dtype=torch.float64)
@@ -112,7 +112,7 @@ def test_held_voxel_axes_stay_exactly_still(kind: type[Dense]) -> None:
         grad = torch.randn(model.variable(state).shape, generator=generator)
         grad = model.precondition(both, state, grad, CTX)
         assert float(grad[:, 2].abs().max()) == 0  # channels are k, j, i
-        state = model.retract(both, state, -grad / grad.abs().max(), 0.5, CTX)
+        state = model.retract(both, state, Direction.of(-grad / grad.abs().max()), 0.5, CTX)
     transform = model.transform(both, state)
     assert isinstance(transform, Chain)
     warp = transform.parts[0]
@@ -152,7 +152,7 @@ def test_addition_against_composition() -> None:
     for kind in (Compositive, FreeForm):
         model = bare(kind)
         state = model.with_variable(model.init(both, affine(), CTX), u)
-        found = model.retract(both, state, move, 1.0, CTX).u
+        found = model.retract(both, state, Direction.of(move), 1.0, CTX).u
         step = 0.5 * move
         truth = u + step if kind is FreeForm else REFERENCE.compose(step, u)
         torch.testing.assert_close(found, truth)
@@ -188,7 +188,7 @@ def test_both_halves_move_equally_far() -> None:
         grad = model.precondition(both, state, grad, CTX)
         torch.testing.assert_close(grad[0], -grad[1])
         assert float(grad.abs().max()) > 0
-        state = model.retract(both, state, -grad / grad.abs().max(), 0.5, CTX)
+        state = model.retract(both, state, Direction.of(-grad / grad.abs().max()), 0.5, CTX)
     u_fixed, u_moving = state.u
     assert float((u_fixed + u_moving).abs().max()) < 0.1 * float(u_fixed.abs().max())
 

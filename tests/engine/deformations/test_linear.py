@@ -14,6 +14,7 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import AffineMap, Pair, Rigid, Similarity, Translation
 from fireants_engine.deformations.linear import Linear
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.kernels import Direction
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Affine, Chain, Displacement
 
@@ -132,7 +133,8 @@ def test_a_linear_stage_moves_what_a_warp_has_brought(model: Linear, name: str) 
     np.testing.assert_allclose(shown[far_in], truth.data[0][far_in], atol=1e-3)
     direction = torch.zeros_like(state.params)
     direction[0, 0] = 1.0
-    moved = model.transform(both, model.retract(both, state, direction, 1.0, CTX))(points)
+    later = model.retract(both, state, Direction.of(direction), 1.0, CTX)
+    moved = model.transform(both, later)(points)
     shift = np.zeros(dim)
     shift[0] = 0.5 * float(np.mean(both.fixed_grid.spacing_mm))
     np.testing.assert_allclose(moved, before(points) + shift, atol=1e-4)
@@ -144,8 +146,8 @@ def test_translation_and_the_rest_have_their_own_step_scales(model: Linear) -> N
     uneven = replace(model, translation_scale=0.25, linear_scale=2.0)
     state = model.init(both, start(both), CTX)
     direction = torch.linspace(-1, 1, state.params.numel())[None]
-    plain = model.retract(both, state, direction, 0.5, CTX).params
-    scaled = uneven.retract(both, state, direction, 0.5, CTX).params
+    plain = model.retract(both, state, Direction.of(direction), 0.5, CTX).params
+    scaled = uneven.retract(both, state, Direction.of(direction), 0.5, CTX).params
     torch.testing.assert_close(scaled[:, :3], 0.25 * plain[:, :3])
     torch.testing.assert_close(scaled[:, 3:], 2.0 * plain[:, 3:])
 
@@ -189,7 +191,7 @@ def test_one_step_moves_the_image_at_most_so_many_half_voxels(model, grids, step
     for k in range(model.variable(state).numel()):
         direction = torch.zeros(model.variable(state).shape)
         direction[0, k] = -40.0
-        later = model.retract(both, state, direction, step, CTX)
+        later = model.retract(both, state, Direction.of(direction), step, CTX)
         assert float(model.variable(later).abs().max()) == pytest.approx(limit, rel=1e-5)
         moved = model.transform(both, later)(points) - points
         size = np.sqrt((moved**2).sum(axis=1).mean())
@@ -203,7 +205,7 @@ def test_small_directions_make_small_steps(model: Linear) -> None:
     both = pair(GRIDS["3D"])
     state = model.init(both, start(both), CTX)
     direction = torch.full_like(model.variable(state), 0.2)
-    later = model.retract(both, state, direction, 0.5, CTX)
+    later = model.retract(both, state, Direction.of(direction), 0.5, CTX)
     moved = model.variable(later) - model.variable(state)
     torch.testing.assert_close(moved, torch.full_like(moved, 0.2 * 0.5 * 0.5 * 1.5))
 
@@ -216,7 +218,7 @@ def test_rigid_stays_a_rotation_however_far_it_goes(name: str) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(60):
         noise = torch.randn(model.variable(state).shape, generator=generator)
-        state = model.retract(both, state, noise + 1, 1.0, CTX)
+        state = model.retract(both, state, Direction.of(noise + 1), 1.0, CTX)
         linear = model.transform(both, state).matrix[:dim, :dim]
         np.testing.assert_allclose(linear.T @ linear, np.eye(dim), atol=1e-10)
         assert np.linalg.det(linear) == pytest.approx(1)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import FrozenInstanceError, fields
+from types import SimpleNamespace
 
 import pytest
 
 from fireants_engine.errors import BackendUnavailableError
-from fireants_engine.kernels import BACKENDS, REFERENCE, describe, select
+from fireants_engine.kernels import BACKENDS, REFERENCE, describe, load, missing, select, table
+from fireants_engine.kernels.native import library
 
 
-@pytest.mark.parametrize("name", sorted(BACKENDS))
+@pytest.mark.parametrize("name", BACKENDS)
 def test_every_backend_fills_every_slot(name: str) -> None:
-    table = BACKENDS[name]
-    assert table.name == name
-    functions = [f.name for f in fields(table) if f.name != "name"]
-    assert all(callable(getattr(table, f)) for f in functions)
-    assert set(describe(table)) == set(functions)
+    if why := missing().get(name):
+        pytest.skip(why)
+    kernels = load(name)
+    assert kernels.name == name
+    functions = [f.name for f in fields(kernels) if f.name != "name"]
+    assert all(callable(getattr(kernels, f)) for f in functions)
+    assert set(describe(kernels)) == set(functions)
 
 
 def test_a_table_cannot_be_changed() -> None:
@@ -30,7 +36,49 @@ def test_a_backend_that_is_absent_is_an_error_that_lists_the_others() -> None:
 
 
 def test_auto_says_what_it_chose() -> None:
-    table, why = select("auto", "cpu")
-    assert table.name in why
+    chosen, why = select("auto", "cpu")
+    assert chosen.name in why
     assert "cpu" in why
+    assert chosen.name == ("reference" if "native" in missing() else "native")
     assert select("reference")[0] is REFERENCE
+
+
+def test_native_kernels_do_not_run_elsewhere() -> None:
+    assert select("auto", "cuda:0")[0] is REFERENCE
+    if "native" not in missing():
+        with pytest.raises(BackendUnavailableError, match=r"cuda:0; choose device cpu"):
+            select("native", "cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (None, "not installed; pip install fireants-kernels"),
+        (OSError("no such symbol"), "cannot be loaded .no such symbol."),
+        (7, "speak version 7, this engine version"),
+    ],
+)
+def test_a_library_that_is_absent_or_unfit_is_told_with_its_remedy(
+    fault: object, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an error where it was asked for, and in what `auto` says."""
+
+    def cpu() -> object:
+        if isinstance(fault, OSError):
+            raise fault
+        return SimpleNamespace(fireants_abi=lambda: fault)
+
+    package = SimpleNamespace(cpu=cpu, __version__="9.9")
+    monkeypatch.setitem(sys.modules, "fireants_kernels", package if fault else None)
+    library.library.cache_clear()
+    table._native.cache_clear()
+    try:
+        with pytest.raises(BackendUnavailableError, match=told):
+            select("native")
+        chosen, why = select("auto")
+        assert chosen is REFERENCE
+        assert re.search(told, why)
+    finally:
+        monkeypatch.undo()
+        library.library.cache_clear()
+        table._native.cache_clear()

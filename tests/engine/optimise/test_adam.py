@@ -21,7 +21,7 @@ def gradients(n: int, *shape: int) -> list[Tensor]:
 def directions(adam: Adam, grads: list[Tensor]) -> list[Tensor]:
     state, out = adam.init(grads[0]), []
     for grad in grads:
-        direction, state = adam.direction(grad, state)
+        (direction, _), state = adam.direction(grad, state)
         out.append(direction.clone())
     return out
 
@@ -109,14 +109,14 @@ def test_the_memory_moves_to_another_level_in_its_own_units(new: tuple[int, int]
     state = adam.init(density(old))
     fresh = adam.init(density(new))
     for _ in range(7):
-        _, state = adam.direction(density(old), state)
-        _, fresh = adam.direction(density(new), fresh)
+        (_, _), state = adam.direction(density(old), state)
+        (_, _), fresh = adam.direction(density(new), fresh)
     moved = adam.transfer(state, lambda buffer, power: resize_displacement(buffer, new, power))
     assert moved.counts == (7,)
     torch.testing.assert_close(moved.first, fresh.first)
     torch.testing.assert_close(moved.second, fresh.second)
-    a, _ = adam.direction(density(new), moved)
-    b, _ = adam.direction(density(new), fresh)
+    (a, _), _ = adam.direction(density(new), moved)
+    (b, _), _ = adam.direction(density(new), fresh)
     torch.testing.assert_close(a, b)
 
 
@@ -127,7 +127,7 @@ def test_without_momentum_it_is_rmsprop_and_keeps_one_buffer() -> None:
     state = adam.init(grads[0])
     assert state.first is None
     for k, grad in enumerate(grads):
-        direction, state = adam.direction(grad, state)
+        (direction, _), state = adam.direction(grad, state)
         square = 0.9 * square + 0.1 * grad**2
         truth = -grad / (square / (1 - 0.9 ** (k + 1))).sqrt()
         torch.testing.assert_close(direction, truth, rtol=1e-6, atol=1e-8)

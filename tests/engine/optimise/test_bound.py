@@ -6,9 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, Direction
+from fireants_engine.kernels.reference import scaled
 from fireants_engine.ops import count_folds
-from fireants_engine.optimise import bounded_step
+from fireants_engine.optimise import step_factors
+
+
+def bounded_step(values: Tensor, step: float) -> Tensor:
+    """The move along a direction."""
+    return scaled(values, step_factors(Direction.of(values).peaks, step))
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

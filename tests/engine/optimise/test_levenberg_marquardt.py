@@ -15,7 +15,9 @@ def gradient(dim: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
 
 
 def first(descent: LevenbergMarquardt, grad: Tensor, loss: float = 1.0) -> Tensor:
-    return descent.direction(grad, descent.init(torch.zeros_like(grad)), torch.tensor(loss))[0]
+    return descent.direction(grad, descent.init(torch.zeros_like(grad)), torch.tensor(loss))[
+        0
+    ].values
 
 
 @pytest.mark.parametrize("dim", [2, 3])
@@ -63,7 +65,7 @@ def test_a_step_that_raised_the_loss_is_taken_back() -> None:
     state, variable, dampings = descent.init(places[0]), places[0], []
     # losses at: place 0, place 1 (better), place 2 (worse), back at place 1, place 4 (better)
     for loss, proposal in zip((5.0, 4.0, 6.0, 4.0, 3.0), (1, 2, 3, 4, 0), strict=True):
-        _, state = descent.direction(grad, state, torch.tensor(loss, dtype=torch.float64))
+        (_, _), state = descent.direction(grad, state, torch.tensor(loss, dtype=torch.float64))
         variable, state = descent.accept(variable, places[proposal], state)
         dampings.append(float(state.damping))
         if loss == 6.0:
@@ -78,12 +80,12 @@ def test_the_next_level_keeps_the_damping_and_forgets_the_loss() -> None:
     descent, grad = LevenbergMarquardt(), gradient(2)
     state = descent.init(grad)
     for loss in (2.0, 3.0):
-        _, state = descent.direction(grad, state, torch.tensor(loss, dtype=torch.float64))
+        (_, _), state = descent.direction(grad, state, torch.tensor(loss, dtype=torch.float64))
     new = descent.transfer(state, lambda buffer, power: buffer[..., ::2] * 2.0**-power)
     assert float(new.damping) == float(state.damping) > 1
     assert new.kept.shape == (1, 2, 6, 3)
     torch.testing.assert_close(new.kept, grad[..., ::2] * 2)
-    _, after = descent.direction(grad[..., ::2], new, torch.tensor(100.0, dtype=torch.float64))
+    (_, _), after = descent.direction(grad[..., ::2], new, torch.tensor(100.0, dtype=torch.float64))
     assert not bool(after.worse)
 
 

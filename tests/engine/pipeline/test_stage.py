@@ -25,6 +25,7 @@ from fireants_engine.deformations import (
     Views,
 )
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.kernels import REFERENCE
 from fireants_engine.ops import count_folds
 from fireants_engine.optimise import Adam, Stop
 from fireants_engine.pipeline import (
@@ -268,10 +269,10 @@ class Logged(Adam):
         self.fresh.append(tuple(variable.shape))
         return super().init(variable, pairs)
 
-    def direction(self, grad: Tensor, state, loss=None):
+    def direction(self, grad: Tensor, state, loss=None, kernels=REFERENCE):
         first, second = state.first.clone(), state.second.clone()
         self.log.append((tuple(grad.shape), *state.counts, first, second))
-        return super().direction(grad, state, loss)
+        return super().direction(grad, state, loss, kernels)
 
 
 def test_the_descent_remembers_across_levels_in_the_new_voxel(small_pair, ran) -> None:

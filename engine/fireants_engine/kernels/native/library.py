@@ -67,6 +67,24 @@ class WarpShape(Structure):
     ]
 
 
+class SmoothShape(Structure):
+    """`struct SmoothShape` of smooth.cpp."""
+
+    _fields_ = [
+        ("volumes", c_int64),
+        ("size", c_int64 * 3),
+        ("sigma", c_double * 3),
+        ("scale", c_double),
+        ("threads", c_int64),
+    ]
+
+
+class DescentShape(Structure):
+    """`struct DescentShape` of descent.cpp."""
+
+    _fields_ = [(name, c_int64) for name in ("pairs", "halves", "channels", "samples", "threads")]
+
+
 def sizes3(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """A 2D size as a 3D one of one plane."""
     z, y, x = (1,) * (3 - len(shape)) + tuple(shape)
@@ -85,7 +103,9 @@ def checked(name: str, *tensors: Tensor | None) -> list[Tensor | None]:
         if tensor is None:
             continue
         if tensor.device.type != "cpu":
-            raise TypeError(f"{name}: native kernels run on the CPU, a tensor is on {tensor.device}")
+            raise TypeError(
+                f"{name}: native kernels run on the CPU, a tensor is on {tensor.device}"
+            )
         if tensor.dtype != first.dtype:
             raise TypeError(f"{name}: tensors of {first.dtype} and {tensor.dtype}; use one of both")
     return [None if t is None else t.detach().contiguous() for t in tensors]

@@ -1,0 +1,55 @@
+"""Directions of descent on the CPU library; what they compute: `kernels.descent`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fireants_engine.kernels import descent
+from fireants_engine.kernels.descent import Direction
+from fireants_engine.kernels.native.library import DescentShape, call, checked
+
+
+def _shape(grad: Tensor, pairs: int) -> DescentShape:
+    rows, channels = grad.shape[:2]
+    samples = grad[0, 0].numel()
+    return DescentShape(pairs, rows // pairs, channels, samples, torch.get_num_threads())
+
+
+def adam(
+    grad: Tensor,
+    first: Tensor | None,
+    second: Tensor,
+    counts: Sequence[int],
+    beta1: float,
+    beta2: float,
+    eps_rel: float,
+) -> Direction:
+    """`descent.adam`, the direction in place of the gradient."""
+    own, mean, power = checked("adam", grad, first, second)
+    assert own is not None
+    if power is None or power.data_ptr() != second.data_ptr():
+        raise ValueError("adam: moments have to be dense tensors")
+    if (mean is None) != (first is None) or (
+        first is not None and mean is not None and mean.data_ptr() != first.data_ptr()
+    ):
+        raise ValueError("adam: moments have to be dense tensors")
+    peaks = own.new_empty(own.shape[:2])
+    steps = torch.tensor(list(counts), dtype=torch.float64)
+    shape = _shape(own, len(counts))
+    call("adam", own.dtype, shape, own, mean, power, steps, beta1, beta2, eps_rel, peaks)
+    return Direction(own, peaks)
+
+
+def levenberg_marquardt(grad: Tensor, damping: Tensor, tile: int) -> Direction:
+    """`descent.levenberg_marquardt`, in place of the gradient; tiles beyond 1 by the reference."""
+    if tile != 1:
+        return descent.levenberg_marquardt(grad, damping, tile)
+    (own,) = checked("levenberg_marquardt", grad)
+    assert own is not None
+    peaks = own.new_empty(own.shape[:2])
+    level = damping.detach().to(torch.float64).contiguous()
+    call("levenberg_marquardt", own.dtype, _shape(own, damping.numel()), own, level, peaks)
+    return Direction(own, peaks)
