@@ -24,7 +24,7 @@ own window for their window means, with a and b not divided by the count:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,12 +36,28 @@ Window = Literal["box", "gaussian"]
 Gradient = Literal["exact", "approximate"]
 
 
+class Scaling(NamedTuple):
+    """How an image is seen: `(image - center) * factor`; (B,) each, one number per image.
+
+    Brings images of any unit to unit variance, which is what epsilon is measured against.
+    """
+
+    center: Tensor
+    factor: Tensor
+
+    def of(self, image: Tensor) -> Tensor:
+        """The scaled image (B, C, *spatial)."""
+        view = (-1, *(1,) * (image.ndim - 1))
+        return (image - self.center.view(view)) * self.factor.view(view)
+
+
 @dataclass(frozen=True)
 class WindowStats:
     """Window mean and damped variance of one image; constants of the level.
 
-    mean, var: (B, C, *spatial); count: sum of the shares (times window weights) per window;
-    mask: (B, 1, *spatial) share of each sample, None for 1; window: its shape.
+    mean, var: (B, C, *spatial), of the scaled image; count: sum of the shares (times window
+    weights) per window; mask: (B, 1, *spatial) share of each sample, None for 1; window: its
+    shape; scaling: the image's, None for none.
     """
 
     mean: Tensor
@@ -49,6 +65,7 @@ class WindowStats:
     count: Tensor
     mask: Tensor | None = None
     window: Window = "box"
+    scaling: Scaling | None = None
 
 
 def _sum(field: Tensor, radius: int, window: Window) -> Tensor:
@@ -75,13 +92,16 @@ def window_stats(
     mask: Tensor | None = None,
     *,
     window: Window = "box",
+    scaling: Scaling | None = None,
 ) -> WindowStats:
-    """Mean and variance (+ epsilon) of `image` (B, C, *spatial) in every window.
+    """What `lncc` keeps of a fixed `image` (B, C, *spatial): here mean and variance (+ epsilon)
+    in every window, in other backends something else.
 
-    radius: voxels; epsilon: in units of the image squared; mask: (B, 1, *spatial) shares in
-    [0, 1]: what it leaves out takes no part in any window. Without gradient: `lncc` knows how the
-    statistics depend on the image.
+    radius: voxels; epsilon: in units of the scaled image squared; mask: (B, 1, *spatial) shares in
+    [0, 1]: what it leaves out takes no part in any window; scaling: None for the image as it is.
+    Without gradient: `lncc` knows how the statistics depend on the image.
     """
+    image = image if scaling is None else scaling.of(image)
     if mask is not None:
         count = _sum(mask, radius, window).clamp_(min=1e-3)
     elif window == "box":
@@ -89,7 +109,7 @@ def window_stats(
     else:
         count = gaussian_count(image.shape[2:], radius, image)
     moments = _moments(image, radius, epsilon, window, count, mask)
-    return WindowStats(*moments, count, mask, window)
+    return WindowStats(*moments, count, mask, window, scaling)
 
 
 class _LNCC(torch.autograd.Function):
@@ -147,16 +167,20 @@ def lncc(
     *,
     squared: bool = True,
     gradient: Gradient = "exact",
+    scaling: Scaling | None = None,
 ) -> Tensor:
     """`sum(weight * cc)` over all windows and channels of each image, (B,); differentiable once
     in both images.
 
-    moving, fixed: (B, C, *spatial); fixed_stats: `window_stats` of this `fixed` with the same
-    radius and epsilon, where the mask and the window's shape come from; weight: broadcastable to
-    the images; epsilon: added to the moving variance. Higher is better; in [-sum(weight),
-    sum(weight)]. The gradient by `fixed` (its statistics included) is computed only if it is
-    required. gradient: "exact", or "approximate" without the window sums of the backward pass:
-    cheaper, another direction. Thesis 5.4.
+    moving, fixed: (B, C, *spatial), unscaled; fixed_stats: `window_stats` of this `fixed` with the
+    same radius and epsilon, where the mask, the window's shape and the fixed image's scaling come
+    from; weight: broadcastable to the images; epsilon: added to the variances of the scaled
+    images; scaling: the moving image's, None for the image as it is. Higher is better; in
+    [-sum(weight), sum(weight)]. The gradients are by the images as given; that by `fixed` (its
+    statistics included) is computed only if it is required. gradient: "exact", or "approximate"
+    without the window sums of the backward pass: cheaper, another direction. Thesis 5.4.
     """
+    moving = moving if scaling is None else scaling.of(moving)
+    fixed = fixed if fixed_stats.scaling is None else fixed_stats.scaling.of(fixed)
     exact = gradient == "exact"
     return _LNCC.apply(moving, fixed, fixed_stats, weight, radius, epsilon, squared, exact)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 
 from fireants_engine.errors import BackendUnavailableError
-from fireants_engine.kernels import descent, lncc, parzen, reference
+from fireants_engine.kernels import descent, jacobian, lncc, parzen, reference
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class KernelTable:
     parzen_mi: Callable
     adam: Callable
     levenberg_marquardt: Callable
+    jacobian_determinant: Callable
+    strict_fold_mask: Callable
 
 
 REFERENCE = KernelTable(
@@ -37,6 +39,8 @@ REFERENCE = KernelTable(
     parzen_mi=parzen.parzen_mi,
     adam=descent.adam,
     levenberg_marquardt=descent.levenberg_marquardt,
+    jacobian_determinant=jacobian.jacobian_determinant,
+    strict_fold_mask=jacobian.strict_fold_mask,
 )
 
 BACKENDS = ("native", "reference")
@@ -55,11 +59,13 @@ def _native() -> KernelTable:
         sample=reference.sample,
         compose=native.warp.compose,
         smooth=native.smooth.smooth,
-        window_stats=lncc.window_stats,
-        lncc=lncc.lncc,
-        parzen_mi=parzen.parzen_mi,
+        window_stats=native.lncc.window_stats,
+        lncc=native.lncc.lncc,
+        parzen_mi=native.parzen.parzen_mi,
         adam=native.descent.adam,
         levenberg_marquardt=native.descent.levenberg_marquardt,
+        jacobian_determinant=native.jacobian.jacobian_determinant,
+        strict_fold_mask=native.jacobian.strict_fold_mask,
     )
 
 

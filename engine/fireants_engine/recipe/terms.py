@@ -132,6 +132,10 @@ class MISpec(_ImageTermSpec):
         "bspline", "Shape of the Parzen window; bspline is Mattes'.", title="Window",
         advanced=True,
     )  # fmt: skip
+    histogram: Literal["exact", "approximate"] = setting(
+        "exact", "approximate: counts both images in their nearest bins and smooths the counts "
+        "with the window; faster.", title="Histogram", advanced=True,
+    )  # fmt: skip
 
 
 def _labels() -> Any:

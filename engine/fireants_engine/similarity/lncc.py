@@ -9,18 +9,19 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
-from fireants_engine.kernels.lncc import Gradient, Window
-from fireants_engine.ops.rows import pair_mean, spread
+from fireants_engine.kernels.lncc import Gradient, Scaling, Window
+from fireants_engine.ops.rows import pair_mean
 from fireants_engine.similarity.base import Loss, Term, mean_weights
 
 _FLAT = 1e-4
 """Share of an image's own variance below which a window counts as flat."""
 
 
-def _unit_variance(image: Tensor) -> Tensor:
-    """Factor that brings each pair's image (N, C, *spatial) to unit variance, broadcastable."""
+def _unit_variance(image: Tensor) -> Scaling:
+    """What brings each pair's image (N, C, *spatial) to mean 0 and variance 1."""
     variance = image.flatten(1).var(1).clamp(min=torch.finfo(image.dtype).tiny)
-    return spread(variance.rsqrt(), image)
+    # means are removed too: float32 window variances lose digits on a large offset
+    return Scaling(pair_mean(image), variance.rsqrt())
 
 
 @dataclass(frozen=True)
@@ -73,35 +74,29 @@ class LNCC(Term):
         return replace(self, radius_vox=radius, level_radii_vox=()).at(level)
 
     def bind(self, pair: Pair, ctx: ExecutionContext) -> Loss:
-        # means are removed too: float32 window variances lose digits on a large offset
-        fixed_mean = spread(pair_mean(pair.fixed), pair.fixed)
-        moving_mean = spread(pair_mean(pair.moving), pair.moving)
-        fixed_scale, moving_scale = _unit_variance(pair.fixed), _unit_variance(pair.moving)
+        fixed_scaling, moving_scaling = _unit_variance(pair.fixed), _unit_variance(pair.moving)
         radius, window = self.radius_vox, self.window
 
-        def scaled_fixed(image: Tensor) -> Tensor:
-            return (image - fixed_mean) * fixed_scale
+        def stats_of(image: Tensor, mask: Tensor | None):
+            how = {"window": window, "scaling": fixed_scaling}
+            return ctx.kernels.window_stats(image, radius, _FLAT, mask, **how)
 
-        fixed = scaled_fixed(pair.fixed)
         kept = pair.fixed_mask if pair.moving_mask is None else None
-        stats = ctx.kernels.window_stats(fixed, radius, _FLAT, kept, window=window)
+        stats = stats_of(pair.fixed, kept)
 
         def loss(views: Views) -> Tensor:
-            own, used = fixed, stats
-            moved = views.fixed is not pair.fixed  # by a model that moves the fixed image too
-            if moved or views.mask is not kept:
-                own = scaled_fixed(views.fixed) if moved else fixed
-                used = ctx.kernels.window_stats(own, radius, _FLAT, views.mask, window=window)
-            moving = (views.moving - moving_mean) * moving_scale
+            # a model may move the fixed image too
+            still = views.fixed is pair.fixed and views.mask is kept
             return -ctx.kernels.lncc(
-                moving,
-                own,
-                used,
+                views.moving,
+                views.fixed,
+                stats if still else stats_of(views.fixed, views.mask),
                 mean_weights(views, everywhere=True),
                 radius,
                 _FLAT,
                 squared=self.squared,
                 gradient=self.gradient,
+                scaling=moving_scaling,
             )
 
         return loss

@@ -9,9 +9,32 @@ from scipy.interpolate import BSpline
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from fireants_engine.kernels.parzen import PAD, parzen_mi
+from fireants_engine.kernels import load, missing
+from fireants_engine.kernels.parzen import PAD
 
 WINDOWS = sorted(PAD)
+
+
+@pytest.fixture(params=["reference", "native"], autouse=True)
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    """Every test is one of plain torch and of the CPU library."""
+    if why := missing().get(request.param):
+        pytest.skip(why)
+    table = load(request.param)
+    monkeypatch.setitem(USED, "parzen_mi", table.parzen_mi)
+    return table
+
+
+USED: dict = {}
+
+
+def parzen_mi(moving, fixed, weight, bins: int, *, window: str = "bspline", **how) -> Tensor:
+    """Of one pair of images whose intensities are bin coordinates."""
+    pad = PAD.get(window, 0)
+    ends = torch.tensor([[pad, bins - 1 - pad]], dtype=moving.dtype)
+    images = (t.reshape(1, 1, *moving.shape).to(moving.dtype) for t in (moving, fixed))
+    weight = weight.reshape(1, 1, *moving.shape).to(moving.dtype)
+    return USED["parzen_mi"](*images, ends, ends, weight, bins, window=window, **how)[0]
 
 
 def rand(*shape: int, seed: int = 0) -> Tensor:
@@ -186,3 +209,88 @@ def test_inputs_are_left_alone() -> None:
         parzen_mi(leaf, fixed, weight, 8, window=window).backward()
     for now, before in zip((moving.detach(), fixed, weight), kept, strict=True):
         torch.testing.assert_close(now, before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_approximate_histogram_is_exact_on_bin_centres_and_close_elsewhere(window: str) -> None:
+    moving, fixed, weight = problem((1, 40, 40), 16, window)
+    centred = moving.round()
+    both = [
+        [
+            parzen_mi(m, fixed, weight, 16, window=window, histogram=h)
+            for h in ("exact", "approximate")
+        ]
+        for m in (centred, moving)
+    ]
+    torch.testing.assert_close(*both[0])
+    exact, approximate = both[1]
+    assert float(exact) != float(approximate)
+    assert float(approximate) == pytest.approx(float(exact), rel=0.15)
+
+
+@pytest.mark.parametrize("histogram", ["exact", "approximate"])
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("normalised", [False, True])
+def test_batches_channels_units_and_weights_by_all_kernels(kernels, window, normalised, histogram):
+    """Held against plain torch pair by pair and channel by channel."""
+    moving, fixed = rand(2, 2, 5, 6, 7) * 50 - 10, rand(2, 2, 5, 6, 7, seed=1).add(1).square()
+    fixed = fixed + 0.01 * moving
+    ends = [torch.stack(image.flatten(1).aminmax(dim=1), 1) for image in (moving, fixed)]
+    ends[0][:, 1] -= 5  # some samples lie beyond
+    how = {"window": window, "normalised": normalised, "histogram": histogram}
+    for weight in (None, rand(1, 1, 5, 6, 7, seed=2), rand(2, 1, 5, 6, 7, seed=3)):
+        leaf = moving.clone().requires_grad_()
+        found = kernels.parzen_mi(leaf, fixed, *ends, weight, 12, **how)
+        (grad,) = torch.autograd.grad(found @ torch.tensor([1.0, -2.0]).double(), leaf)
+        for n in range(2):
+            own = None if weight is None else weight[n % len(weight)][None]
+            one = moving[n : n + 1].clone().requires_grad_()
+            parts = [
+                load("reference").parzen_mi(
+                    *(image[:, c : c + 1] for image in (one, fixed[n : n + 1])),
+                    *(e[n : n + 1] for e in ends),
+                    *(own, 12),
+                    **how,
+                )
+                for c in range(2)
+            ]
+            value = torch.stack(parts).sum()
+            torch.testing.assert_close(found[n], value, rtol=1e-10, atol=1e-12)
+            (truth,) = torch.autograd.grad(value * (1, -2)[n], one)
+            size = float(truth.abs().max())
+            assert float((grad[n] - truth[0]).abs().max()) <= 1e-10 * size
+
+
+def test_single_precision_and_any_number_of_threads(kernels) -> None:
+    moving, fixed = rand(1, 1, 20, 30, 40), rand(1, 1, 20, 30, 40, seed=1)
+    fixed = 0.5 * fixed + moving.square()
+    ends = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.5]])
+    (truth,) = load("reference").parzen_mi(moving, fixed, *(e.double() for e in ends), None, 32)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            found.append(kernels.parzen_mi(moving.float(), fixed.float(), *ends, None, 32))
+    finally:
+        torch.set_num_threads(threads)
+    assert float(found[0]) == pytest.approx(float(truth), rel=1e-5)
+    if kernels.name == "native":
+        assert torch.equal(found[0], found[1])
+        assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"fixed": rand(1, 1, 4, 5)}, "images of shape"),
+        ({"moving_range": torch.zeros(2, 2)}, r"ranges have to be \(1, 2\)"),
+        ({"weight": rand(3, 1, 4, 4)}, "does not fit images"),
+        ({"bins": 3}, "3 bins do not fit"),
+        ({"histogram": "guess"}, "not 'guess'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(kernels, change: dict, told: str) -> None:
+    given = {"moving": rand(1, 1, 4, 4), "fixed": rand(1, 1, 4, 4), "weight": None, "bins": 8}
+    given |= {"moving_range": torch.tensor([[0.0, 1.0]]), "fixed_range": torch.tensor([[0.0, 1.0]])}
+    with pytest.raises(ValueError, match=told):
+        kernels.parzen_mi(**(given | change))

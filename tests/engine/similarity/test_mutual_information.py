@@ -12,9 +12,8 @@ from torch.autograd import gradcheck
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
 from fireants_engine.geometry import Grid
-from fireants_engine.kernels.parzen import PAD
+from fireants_engine.kernels.parzen import PAD, to_bins
 from fireants_engine.similarity import MutualInformation
-from fireants_engine.similarity.mutual_information import to_bins
 
 CTX = ExecutionContext()
 TERMS = [

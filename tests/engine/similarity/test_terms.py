@@ -11,9 +11,9 @@ from torch import Tensor
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Pair, Views
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.kernels.parzen import to_bins
 from fireants_engine.pipeline.prepare import normalise
 from fireants_engine.similarity import LNCC, NCC, SSD, MutualInformation, Term
-from fireants_engine.similarity.mutual_information import to_bins
 
 CTX = ExecutionContext()
 SCALES = [1e-3, 1.0, 30.0, 1e4]

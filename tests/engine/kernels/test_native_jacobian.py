@@ -1,0 +1,57 @@
+"""Jacobian determinants and strict folds of the CPU library: those of plain torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fireants_engine.kernels import jacobian as reference
+from fireants_engine.kernels.native import library
+
+if why := library.problem():
+    pytest.skip(why, allow_module_level=True)
+
+from fireants_engine.kernels.native import jacobian as native
+
+SIZES = [
+    (5, 7),
+    (1, 9),
+    (9, 1),
+    (1, 1),
+    (4, 5, 6),
+    (3, 1, 70),
+    (1, 4, 5),
+    (2, 2, 2),
+    (1, 1, 1),
+    (9, 33, 65),
+]
+
+
+def field(size: tuple[int, ...], kind: str, dtype: torch.dtype) -> torch.Tensor:
+    shape = (1, len(size), *size)
+    u = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    made = {"calm": 0.1 * u, "rough": u, "zero determinants": (2 * u).round(), "wild": 1e6 * u}
+    if kind == "invalid":
+        u.view(-1)[::7], u.view(-1)[3::11] = torch.nan, torch.inf
+    return made.get(kind, u).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["calm", "rough", "zero determinants", "wild", "invalid"])
+@pytest.mark.parametrize("size", SIZES)
+def test_strict_folds_are_the_same_voxels(size, kind: str, dtype: torch.dtype) -> None:
+    u = field(size, kind, dtype)
+    assert torch.equal(native.strict_fold_mask(u), reference.strict_fold_mask(u))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_determinants(size: tuple[int, ...]) -> None:
+    u = field(size, "rough", torch.float64)
+    torch.testing.assert_close(native.jacobian_determinant(u), reference.jacobian_determinant(u))
+    rows = torch.cat([u, 2 * u])
+    assert torch.equal(native.jacobian_determinant(rows)[:1], native.jacobian_determinant(u))
+
+
+def test_a_field_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="no field of 2 or 3 axes"):
+        native.strict_fold_mask(torch.zeros(1, 3, 4, 5))
