@@ -184,14 +184,14 @@ def batch(result: dict, machine: str) -> Blocks:
 def sensitivity(result: dict, machine: str) -> Blocks:
     text: Blocks = [
         "## Sensitivity to the settings",
-        "Mean Dice over update smoothing x warp smoothing (mm, and voxels of a level at least) x "
-        "step, greedy stage of `brain-mri` from an affine found once (OASIS, tuning half). Bold: "
+        "Mean Dice over update smoothing x warp smoothing (mm) x step, greedy stage of "
+        "`brain-mri` from an affine found once (OASIS, tuning half). Bold: "
         "within 0.01 of the best.",
         machine,
     ]
     cells = means(result["rows"])
-    for finest in sorted({cell["finest"] for cell in cells}, reverse=True):
-        own = [cell for cell in cells if cell["finest"] == finest]
+    for sweep in sorted({(cell["finest"], cell["floors"]) for cell in cells}, reverse=True):
+        own = [cell for cell in cells if (cell["finest"], cell["floors"]) == sweep]
         best, share = near_best(own)
         steps = sorted({cell["step"] for cell in own})
         found = {tuple(cell[k] for k in AXES): cell["dice"] for cell in own}
@@ -204,10 +204,14 @@ def sensitivity(result: dict, machine: str) -> Blocks:
                 for t, v in zip(shown, values, strict=True)
             ]
             lines.append([f"{grad:g}", f"{warp:g}", *bold])
-        levels = "4x, 2x and 1x" if finest == 1 else "4x and 2x only"
+        levels = "4x, 2x and 1x" if sweep[0] == 1 else "4x and 2x only"
+        floors = {
+            "follow": "the floors in voxels follow the millimetres",
+            "kept": "the floors in voxels stay the preset's",
+        }
         text.append(
-            f"Levels {levels}; pairs {', '.join(own[0]['pairs'])}. Best {best:.4f}; {share:.0%} of "
-            f"{len(own)} cells within {NEAR}."
+            f"Levels {levels}, {floors[sweep[1]]}; pairs {', '.join(own[0]['pairs'])}. Best "
+            f"{best:.4f}; {share:.0%} of {len(own)} cells within {NEAR}."
         )
         text.append((["update", "warp", *(f"step {k:g}" for k in steps)], lines))
     text.append("`python benchmarks/sensitivity.py`")
@@ -215,26 +219,27 @@ def sensitivity(result: dict, machine: str) -> Blocks:
 
 
 def key(row: dict) -> tuple:
-    return tuple(row[name] for name in ("finest", "pair", *AXES))
+    return tuple(row[name] for name in ("finest", "floors", "pair", *AXES))
 
 
 def means(rows: list[dict]) -> list[dict]:
-    """Per resolution and cell: mean Dice over the pairs that every cell has."""
+    """Per sweep and cell: mean Dice over the pairs that every cell has."""
     out = []
-    for finest in sorted({row["finest"] for row in rows}):
-        own = [row for row in rows if row["finest"] == finest]
+    for sweep in sorted({(row["finest"], row["floors"]) for row in rows}):
+        own = [row for row in rows if (row["finest"], row["floors"]) == sweep]
         cells = sorted({tuple(row[k] for k in AXES) for row in own})
         found = {key(row): row for row in own}
         pairs = [
             p
             for p in sorted({r["pair"] for r in own})
-            if all((finest, p, *c) in found for c in cells)
+            if all((*sweep, p, *c) in found for c in cells)
         ]
         for values in cells if pairs else []:
-            mine = [found[finest, p, *values] for p in pairs]
+            mine = [found[*sweep, p, *values] for p in pairs]
             out.append(
                 {
-                    "finest": finest,
+                    "finest": sweep[0],
+                    "floors": sweep[1],
                     "pairs": pairs,
                     **dict(zip(AXES, values, strict=True)),
                     "dice": sum(r["dice"] for r in mine) / len(mine),

@@ -49,7 +49,7 @@ struct Row {
   T size() const { return std::abs(x) + std::abs(y) + (D == 3 ? std::abs(z) : T(0)); }
 };
 
-// The determinant of the rows, in the order of `ops.jacobian`.
+// The determinant of the rows, in the order of `kernels.jacobian`.
 template <class P, class T>
 inline T determinant(const Row<T, 2>& a, const Row<T, 2>& b) {
   return P::times(a.x, b.y) - P::times(a.y, b.x);

@@ -7,115 +7,21 @@
 #include <algorithm>
 #include <cmath>
 #include <vector>
-#include <cstdio>
-#include <cstdlib>
 
 #include "cpu/api.h"
+#include "cpu/lncc_tiling.h"
 #include "cpu/lncc_window.h"
 #include "cpu/pool.h"
 
 namespace fireants {
 
-// mask_rows: 0 without a mask; weight: (weight_rows, weight_channels) volumes where weight_field,
-// numbers otherwise; 1 serves all rows or channels. Mirrored by `native/lncc.py`.
-struct LnccShape {
-  int64_t rows, channels, size[3], radius;
-  int64_t mask_rows, weight_rows, weight_channels, weight_field;
-  int64_t gaussian, squared, exact, threads;
-  double epsilon;
-};
-
 namespace {
 
-constexpr int64_t kCache = 400 << 10;  // bytes of a tile: it shares 512 KiB with what streams by
-constexpr int64_t kPieces = 16;        // of a job, at least
-constexpr int64_t kDepth = 16;         // planes of a piece, at least
-constexpr double kCountMin = 1e-3;     // of a masked window
+constexpr double kCountMin = 1e-3;  // of a masked window
 
-enum Slope { kA, kB, kBoth, kFixedB, kFixedBoth, kSlopes };
-
-template <class T>
-struct Arguments {
-  LnccShape s;
-  const T* image[3];         // J, I, the mask or null
-  const double* scaling[2];  // of J and I: (rows, 2) of centre and factor, or null
-  const T* weight;
-  T* gradient[2];  // by J and by I, or null; never by I alone
-
-  int slopes() const { return !gradient[0] ? 0 : gradient[1] ? kSlopes : kFixedB; }
-  int64_t voxels() const { return s.size[0] * s.size[1] * s.size[2]; }
-};
-
-int rounded(int64_t n, int to) { return static_cast<int>((n + to - 1) / to * to); }
-
-// How the work is cut: the same for any number of threads.
-struct Tiling {
-  int radius = 0, reach = 0;        // of windows; of the windows that a gradient needs
-  int deep = 0, far = 0, group = 1; // both along z; planes at a time
-  int height = 0, width = 0, depth = 0;
-  int64_t ys = 0, xs = 0, zs = 0;
-  int images = 2, slopes = 0;
-
-  int planes() const { return group + 2 * deep; }
-  int rows() const { return height + 2 * reach; }  // of windows
-  int image_rows() const { return rows() + 2 * radius; }
-  int columns() const { return rounded(width + 2 * reach, kPad); }
-  int image_columns() const { return rounded(columns() + 2 * radius, kPad); }
-  int stride() const { return image_columns() + kPad; }
-  int ring() const { return kGroup + 2 * radius; }
-  int64_t kept() const {
-    return int64_t(planes()) * stride() * (images * image_rows() + (reach ? slopes : 0) * rows());
-  }
-
-  // Time of all tiles, in operations on lines of kPad: what is computed twice at the seams counts.
-  double cost(int64_t bytes) const {
-    const double lines = rounded(rows(), kGroup), wide = image_columns(), narrow = columns();
-    const double forward = image_rows() * wide * 32 + lines * (wide * 25 + narrow * 85);
-    const double backward = rounded(height, kGroup) * (narrow * 3 + width * 6) + lines * narrow * 4;
-    const double spill = std::max(0.0, double(kept()) * bytes / kCache - 1);
-    return double(ys) * xs * (forward + slopes * 3 * (reach ? backward : 0)) * (1 + spill);
-  }
-};
-
-template <class T>
-Tiling tiling_of(const Arguments<T>& a) {
-  const int64_t nz = a.s.size[0], ny = a.s.size[1], nx = a.s.size[2];
-  Tiling t, best;
-  t.radius = static_cast<int>(std::min(a.s.radius, std::max({nz, ny, nx}) - 1));
-  t.slopes = a.slopes();
-  t.reach = t.slopes && a.s.exact ? t.radius : 0;
-  if (nz > 1) {
-    t.deep = t.radius;
-    t.far = t.reach;
-    t.group = kGroup;
-  }
-  t.images = a.image[2] ? 3 : 2;
-  for (t.xs = 1; t.xs <= nx; ++t.xs) {
-    t.width = static_cast<int>((nx + t.xs - 1) / t.xs);
-    if (t.width > 256) continue;
-    if (t.width < 24 && best.xs) break;
-    for (int64_t height = kGroup; height < std::min<int64_t>(ny, 64) + kGroup; height += kGroup) {
-      t.ys = (ny + height - 1) / height;
-      t.height = static_cast<int>((ny + t.ys - 1) / t.ys);
-      if (!best.xs || t.cost(sizeof(T)) < best.cost(sizeof(T))) best = t;
-    }
-  }
-  if (getenv("TILE")) {
-    sscanf(getenv("TILE"), "%d,%d", &best.height, &best.width);
-    best.ys = (ny + best.height - 1) / best.height;
-    best.xs = (nx + best.width - 1) / best.width;
-  }
-  if (getenv("SHOW")) fprintf(stderr, "%d x %d kept %d\n", best.height, best.width, int(best.kept() * sizeof(T)));
-  const int64_t tiles = a.s.rows * a.s.channels * best.ys * best.xs;
-  const int64_t zs = std::min((kPieces + tiles - 1) / tiles, (nz + kDepth - 1) / kDepth);
-  best.depth = static_cast<int>((nz + zs - 1) / zs);
-  best.zs = (nz + best.depth - 1) / best.depth;
-  return best;
-}
-
-// 1 where no mask decides: the inverse of a window's weights along an axis.
+// Without a mask: one over the sum of a window's weights along an axis.
 template <class T, class Number>
-std::vector<Number> inverse_count(int64_t n, const std::vector<T>& weights) {
+std::vector<Number> inverse_counts(int64_t n, const std::vector<T>& weights) {
   const int64_t radius = static_cast<int64_t>(weights.size()) / 2;
   std::vector<Number> inverse(n);
   for (int64_t i = 0; i < n; ++i) {
@@ -132,8 +38,8 @@ template <bool Squared, int Slopes, class T>
 void correlate(const T* const* sum, const T* inverse, const T* weight, const T* share, T epsilon,
                int n, T* score, T* const* slope) {
   const T *sj = sum[0], *sjj = sum[1], *si = sum[2], *sii = sum[3], *sij = sum[4];
-  T *a_line = slope[kA], *b_line = slope[kB], *both = slope[kBoth];
-  T *fixed_b = slope[kFixedB], *fixed_both = slope[kFixedBoth];
+  T *a_line = slope[kA], *b_line = slope[kB], *rest = slope[kRest];
+  T *fixed_b = slope[kFixedB], *fixed_rest = slope[kFixedRest];
 #pragma omp simd
   for (int x = 0; x < n; ++x) {
     const T scale = inverse[x], mj = sj[x] * scale, mi = si[x] * scale;
@@ -160,11 +66,11 @@ void correlate(const T* const* sum, const T* inverse, const T* weight, const T* 
       const T b = half * vi;
       a_line[x] = a;
       b_line[x] = b;
-      both[x] = a * mi + b * mj;
-      if constexpr (Slopes == kSlopes) {
+      rest[x] = a * mi + b * mj;
+      if constexpr (Slopes == kAllSlopes) {
         const T c = half * vj;
         fixed_b[x] = c;
-        fixed_both[x] = a * mj + c * mi;
+        fixed_rest[x] = a * mj + c * mi;
       }
     }
   }
@@ -176,11 +82,11 @@ class Worker {
  public:
   Worker(const Arguments<T>& a, const Tiling& t, const std::vector<T>& weights)
       : a_(a), t_(t), window_(weights), sums_(a.image[2] ? kSums : kSums - 1),
-        stride_(t.stride()), inverse_z_(inverse_count<T, double>(a.s.size[0], weights)),
-        inverse_y_(inverse_count<T, double>(a.s.size[1], weights)),
-        inverse_x_(inverse_count<T, T>(a.s.size[2], weights)) {
+        stride_(t.stride()), inverse_z_(inverse_counts<T, double>(a.s.size[0], weights)),
+        inverse_y_(inverse_counts<T, double>(a.s.size[1], weights)),
+        inverse_x_(inverse_counts<T, T>(a.s.size[2], weights)) {
     const int64_t ring = int64_t(kSums) * kGroup * t.ring();
-    memory_.assign(t.kept() + (ring + kSums * (kGroup + 1) + kSlopes + 6) * stride_, T(0));
+    memory_.assign(t.kept() + (ring + kSums * (kGroup + 1) + kAllSlopes + 6) * stride_, T(0));
     T* next = memory_.data();
     auto take = [&](int64_t lines) {
       T* found = next;
@@ -192,7 +98,7 @@ class Worker {
     ring_ = take(ring);
     middle_ = take(kSums * kGroup);
     last_ = take(kSums);
-    own_ = take(kSlopes);
+    own_ = take(kAllSlopes);
     zero_ = take(1);
     weight_ = take(1);
     share_ = take(1);
@@ -200,7 +106,9 @@ class Worker {
     score_ = take(1);
     place_x_ = take(1);
     present_.resize(t.ring());
-    lines_.resize(3 * t.planes());
+    place_.resize(t.ring());
+    lines_.resize(int64_t(kAllSlopes) * t.planes());
+    first_.resize(lines_.size());
     near_.resize(t.ring());
   }
 
@@ -222,14 +130,14 @@ class Worker {
     value_ = 0;
     if (z0_ >= z1_ || y0_ >= y1_ || x0_ >= x1_) return 0;
     prepare_columns();
-    const int64_t first = std::max<int64_t>(0, z0_ - t_.far), last = std::min(nz, z1_ + t_.far);
+    const int64_t first = std::max<int64_t>(0, z0_ - t_.ahead), last = std::min(nz, z1_ + t_.ahead);
     // the groups of windows and those of gradients have to end together
-    int64_t z = z0_ + t_.far - rounded(2 * t_.far, t_.group);
+    int64_t z = z0_ + t_.ahead - rounded(2 * t_.ahead, t_.group);
     int64_t loaded = std::max<int64_t>(0, z - t_.deep);
-    for (; z < z1_ + t_.far; z += t_.group) {
+    for (; z < z1_ + t_.ahead; z += t_.group) {
       for (; loaded < std::min(nz, z + t_.group + t_.deep); ++loaded) load(loaded);
       if (z < last && z + t_.group > first) windows(z, first, last);
-      if (slopes_ && z - t_.far >= z0_) gradients(z - t_.far);
+      if (slopes_ && z - t_.ahead >= z0_) gradients(z - t_.ahead);
     }
     return value_;
   }
@@ -294,10 +202,12 @@ class Worker {
   // Plane z of the images, scaled, and of the mask.
   void load(int64_t z) {
     const int64_t ny = a_.s.size[1], nx = a_.s.size[2], start = x0_ - t_.reach - t_.radius;
-    const int64_t from = std::max<int64_t>(0, low_ - t_.radius), to = std::min(ny, high_ + t_.radius);
+    const int64_t from = std::max<int64_t>(0, low_ - t_.radius);
+    const int64_t to = std::min(ny, high_ + t_.radius);
     for (int which = 0; which < t_.images; ++which) {
       const bool mask = which == 2;
-      const T centre = !mask && a_.scaling[which] ? static_cast<T>(a_.scaling[which][2 * row_]) : T(0);
+      const double* scaling = mask ? nullptr : a_.scaling[which];
+      const T centre = scaling ? static_cast<T>(scaling[2 * row_]) : T(0);
       const T scale = mask ? T(1) : factor(which);
       for (int64_t y = from; y < to; ++y) {
         const int64_t at = mask ? (a_.s.mask_rows == 1 ? 0 : row_) * a_.voxels() + (z * ny + y) * nx
@@ -334,13 +244,15 @@ class Worker {
           for (int g = 0; g < t_.group; ++g) out[f * kGroup + g] = ring_line(f, g, done);
         present_[done % t_.ring()] = produce(done, out);
       }
+      for (int k = 0; k < t_.ring(); ++k) {
+        const int64_t at = (row + k) % t_.ring();
+        place_[k] = row + k < rows_in && present_[at] ? at * stride_ : -1;
+      }
       for (int g = 0; g < t_.group; ++g) {
         if (!wanted(g)) continue;
         for (int f = 0; f < fields; ++f) {
-          for (int k = 0; k < t_.ring(); ++k) {
-            const bool there = row + k < rows_in && present_[(row + k) % t_.ring()];
-            near_[k] = there ? ring_line(f, g, row + k) : zero_;
-          }
+          const T* first = ring_line(f, g, 0);
+          for (int k = 0; k < t_.ring(); ++k) near_[k] = place_[k] < 0 ? zero_ : first + place_[k];
           T* out[kGroup];
           for (int i = 0; i < kGroup; ++i) out[i] = middle(f, i);
           window_.rows(near_.data(), n, out);
@@ -352,23 +264,35 @@ class Worker {
 
   T* middle(int field, int i) { return middle_ + (field * kGroup + i) * stride_; }
 
+  // Row 0 of the planes around z to z + group, or null: `line(k, at)` of plane `at`.
+  template <class Line>
+  void gather(int64_t z, int count, const Line& line) {
+    for (int which = 0; which < count; ++which)
+      for (int k = 0; k < t_.planes(); ++k) {
+        const int64_t at = z - t_.deep + k;
+        first_[which * t_.planes() + k] = at < 0 || at >= a_.s.size[0] ? nullptr : line(which, at);
+      }
+  }
+
+  // Row number `row` of the gathered planes.
+  const T* const* gathered(int from, int count, int64_t row) {
+    for (int k = from * t_.planes(); k < (from + count) * t_.planes(); ++k)
+      lines_[k] = first_[k] ? first_[k] + row * stride_ : zero_;
+    return lines_.data() + from * t_.planes();
+  }
+
   // Scores and slopes of the windows of the planes z to z + group.
   void windows(int64_t z, int64_t first, int64_t last) {
-    const int64_t nz = a_.s.size[0], ny = a_.s.size[1];
+    gather(z, t_.images, [&](int which, int64_t at) { return image_line(which, at, 0); });
     sweep(
         sums_, high_ - low_, t_.image_columns(),
         [&](int64_t row, T* const* out) {
           const int64_t y = low_ - t_.radius + row;
-          if (y < 0 || y >= ny) return false;
+          if (y < 0 || y >= a_.s.size[1]) return false;
           prefetch(z + t_.group + t_.deep, y);
-          const int planes = t_.planes();
-          for (int which = 0; which < t_.images; ++which)
-            for (int k = 0; k < planes; ++k) {
-              const int64_t at = z - t_.deep + k;
-              lines_[which * planes + k] = at < 0 || at >= nz ? zero_ : image_line(which, at, row);
-            }
-          const T *const *j = lines_.data(), *const *i = j + planes;
-          const T* const* w = t_.images == 3 ? i + planes : nullptr;
+          const T* const* j = gathered(0, t_.images, row);
+          const T* const* i = j + t_.planes();
+          const T* const* w = t_.images == 3 ? i + t_.planes() : nullptr;
           if (t_.group == 1)
             flat(j[0], i[0], w ? w[0] : nullptr, out);
           else
@@ -415,23 +339,24 @@ class Worker {
 #pragma omp simd
       for (int x = 0; x < n; ++x) inverse_[x] = outer * place_x_[x];
     }
-    if (a_.s.weight_field)
-      copy(weight_, a_.weight + weight_volume() * a_.voxels() + (z * a_.s.size[1] + y) * a_.s.size[2],
-           x0_ - t_.reach, n, T(0), T(1));
+    if (a_.s.weight_field) {
+      const int64_t at = weight_volume() * a_.voxels() + (z * a_.s.size[1] + y) * a_.s.size[2];
+      copy(weight_, a_.weight + at, x0_ - t_.reach, n, T(0), T(1));
+    }
     const T* share = weight_;
     if (a_.s.exact && t_.slopes) {
 #pragma omp simd
       for (int x = 0; x < n; ++x) share_[x] = weight_[x] * inverse_[x];
       share = share_;
     }
-    T* slope[kSlopes] = {};
+    T* slope[kAllSlopes] = {};
     for (int f = 0; f < t_.slopes; ++f)
       slope[f] = slopes_ ? slope_line(f, z, row) : own_ + f * stride_;
     const T epsilon = static_cast<T>(a_.s.epsilon);
     auto run = [&](auto squared) {
       auto* line = correlate<squared(), 0, T>;
-      if (t_.slopes == kSlopes) line = correlate<squared(), kSlopes, T>;
-      else if (t_.slopes) line = correlate<squared(), kFixedB, T>;
+      if (t_.slopes == kMovingSlopes) line = correlate<squared(), kMovingSlopes, T>;
+      if (t_.slopes == kAllSlopes) line = correlate<squared(), kAllSlopes, T>;
       line(sum, inverse_, weight_, share, epsilon, n, score_, slope);
     };
     if (a_.s.squared)
@@ -456,23 +381,18 @@ class Worker {
 
   // The gradients of the planes z to z + group from the window sums of the slopes.
   void gradients(int64_t z) {
-    const int64_t nz = a_.s.size[0];
+    gather(z, t_.slopes, [&](int which, int64_t at) { return slope_line(which, at, 0); });
     sweep(
         t_.slopes, y1_ - y0_, t_.columns(),
         [&](int64_t row, T* const* out) {
           const int64_t y = y0_ - t_.reach + row;
           if (y < low_ || y >= high_) return false;
           for (int f = 0; f < t_.slopes; ++f) {
-            if (t_.group == 1) {
-              const T* line = slope_line(f, z, y - low_);
-              std::copy(line, line + t_.columns(), out[f * kGroup]);
-              continue;
-            }
-            for (int k = 0; k < t_.planes(); ++k) {
-              const int64_t at = z - t_.deep + k;
-              lines_[k] = at < 0 || at >= nz ? zero_ : slope_line(f, at, y - low_);
-            }
-            window_.rows(lines_.data(), t_.columns(), out + f * kGroup);
+            const T* const* from = gathered(f, 1, y - low_);
+            if (t_.group == 1)
+              std::copy(from[0], from[0] + t_.columns(), out[f * kGroup]);
+            else
+              window_.rows(from, t_.columns(), out + f * kGroup);
           }
           return true;
         },
@@ -484,7 +404,7 @@ class Worker {
         });
   }
 
-  // w (I a + J b - both), and the same by the fixed image, of one line.
+  // w (I a + J b - rest), and the same by the fixed image, of one line.
   void gradient(int64_t z, int64_t y, const T* slopes) {
     const int64_t row = y - low_ + t_.radius;
     const int n = static_cast<int>(x1_ - x0_), at = t_.reach + t_.radius;
@@ -493,16 +413,16 @@ class Worker {
     for (int which = 0; which < 2 && a_.gradient[which]; ++which) {
       const T *own = which ? i : j, *other = which ? j : i, *a = slopes;
       const T* b = slopes + (which ? kFixedB : kB) * stride_;
-      const T* both = slopes + (which ? kFixedBoth : kBoth) * stride_;
+      const T* rest = slopes + (which ? kFixedRest : kRest) * stride_;
       const T scale = factor(which);
       T* out = a_.gradient[which] + image_offset(z, y) + x0_;
       if (w) {
 #pragma omp simd
         for (int x = 0; x < n; ++x)
-          out[x] = w[x] * scale * (a[x] * other[x] + b[x] * own[x] - both[x]);
+          out[x] = w[x] * scale * (a[x] * other[x] + b[x] * own[x] - rest[x]);
       } else {
 #pragma omp simd
-        for (int x = 0; x < n; ++x) out[x] = scale * (a[x] * other[x] + b[x] * own[x] - both[x]);
+        for (int x = 0; x < n; ++x) out[x] = scale * (a[x] * other[x] + b[x] * own[x] - rest[x]);
       }
     }
   }
@@ -515,7 +435,8 @@ class Worker {
   std::vector<double> inverse_z_, inverse_y_;
   std::vector<T> inverse_x_, memory_;
   std::vector<char> present_;
-  std::vector<const T*> lines_, near_;
+  std::vector<int64_t> place_;
+  std::vector<const T*> first_, lines_, near_;
   T *images_, *slopes_, *ring_, *middle_, *last_, *own_, *zero_;
   T *weight_, *share_, *inverse_, *score_, *place_x_;
   int64_t row_ = 0, channel_ = 0, z0_ = 0, z1_ = 0, y0_ = 0, y1_ = 0, x0_ = 0, x1_ = 0;

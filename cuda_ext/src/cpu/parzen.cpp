@@ -1,8 +1,8 @@
 // Joint histograms of two images and the gradient of a score of them; images are binned on the fly.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "cpu/api.h"

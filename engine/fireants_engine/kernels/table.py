@@ -76,7 +76,7 @@ def load(name: str) -> KernelTable:
     if name == "native":
         return _native()
     raise BackendUnavailableError(
-        f"There are no kernels {name!r}; choose auto or one of: {', '.join(BACKENDS)}."
+        f"Kernels {name!r} are not installed; choose auto or one of: {', '.join(BACKENDS)}."
     )
 
 

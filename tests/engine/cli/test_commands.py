@@ -15,6 +15,7 @@ import torch
 
 from fireants_engine.errors import DivergedError, OutOfMemoryError, StoppedError
 from fireants_engine.io import load_image, load_points
+from fireants_engine.kernels import describe, missing, select
 from fireants_engine.recipe import preset_names
 from fireants_engine.workflows.rundir import load_run
 
@@ -95,8 +96,10 @@ def test_presets_and_kernels(cli) -> None:
     assert cli("presets", "rigid").out.startswith("format: 1\nname: rigid\n")
     found = cli("kernels").out
     assert "cpu " in found
-    assert "auto chose reference" in found
-    assert "fireants_engine.kernels.reference.warp" in found
+    assert select()[1] in found
+    assert all(function in found for function in describe(select()[0]).values())
+    for why in missing().values():
+        assert why in found
 
 
 def test_help_and_version(cli) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from fireants_engine.kernels.lncc import lncc, window_stats
+from fireants_engine.kernels.lncc import Scaling, lncc, window_stats
 from fireants_engine.kernels.reference import smooth
 
 EPSILON = 1e-4
@@ -301,3 +301,29 @@ def test_the_approximate_gradient_points_nearly_where_the_exact_one_does(window,
     angle = float(torch.rad2deg(torch.arccos(torch.cosine_similarity(exact, near, 0))))
     assert 1 < angle < 30
     assert 0.6 < float(near.norm() / exact.norm()) < 1.2
+
+
+# --------------------------------------------------------------------------------- scaling
+@pytest.mark.parametrize("window", ["box", "gaussian"])
+@pytest.mark.parametrize("squared", [True, False])
+def test_scalings_are_those_of_the_images_beforehand(window: str, squared: bool) -> None:
+    """Value, and gradients by the images as they were given."""
+    fixed = rand(2, 1, 6, 5)
+    moving = 0.5 * fixed + rand(2, 1, 6, 5, seed=1)
+    weight = torch.full((1, 1, 1, 1), 0.3).double()
+    center, factor = rand(2, 2, seed=2), 0.5 + rand(2, 2, seed=3).abs()
+    of_fixed, of_moving = Scaling(center[0], factor[0]), Scaling(center[1], factor[1])
+    leaves = [image.requires_grad_(True) for image in (moving, fixed)]
+
+    stats = window_stats(fixed, 1, EPSILON, window=window, scaling=of_fixed)
+    how = {"squared": squared}
+    got = lncc(moving, fixed, stats, weight, 1, EPSILON, scaling=of_moving, **how)
+    m, f = (
+        (image - s.center[:, None, None, None]) * s.factor[:, None, None, None]
+        for image, s in ((moving, of_moving), (fixed, of_fixed))
+    )
+    truth = lncc(m, f, window_stats(f, 1, EPSILON, window=window), weight, 1, EPSILON, **how)
+    torch.testing.assert_close(got, truth)
+    grads = (torch.autograd.grad(value.sum(), leaves) for value in (got, truth))
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b)

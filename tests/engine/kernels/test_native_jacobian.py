@@ -12,6 +12,7 @@ if why := library.problem():
     pytest.skip(why, allow_module_level=True)
 
 from fireants_engine.kernels.native import jacobian as native
+from fireants_engine.kernels.native import memory
 
 SIZES = [
     (5, 7),
@@ -50,6 +51,24 @@ def test_determinants(size: tuple[int, ...]) -> None:
     torch.testing.assert_close(native.jacobian_determinant(u), reference.jacobian_determinant(u))
     rows = torch.cat([u, 2 * u])
     assert torch.equal(native.jacobian_determinant(rows)[:1], native.jacobian_determinant(u))
+    assert torch.equal(native.strict_fold_mask(rows)[:1], native.strict_fold_mask(u))
+
+
+def test_the_same_bits_for_any_number_of_threads_in_memory_that_held_nan() -> None:
+    u = field((62, 70, 65), "rough", torch.float32)
+    memory.empty((1, 1, *u.shape[2:]), torch.float32).fill_(torch.nan)  # and given back
+    memory.empty((1, 1, *u.shape[2:]), torch.uint8).fill_(7)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 5):
+            torch.set_num_threads(n)
+            found.append((native.strict_fold_mask(u), native.jacobian_determinant(u)))
+    finally:
+        torch.set_num_threads(threads)
+    assert bool(torch.isfinite(found[0][1]).all())
+    assert set(found[0][0].view(torch.uint8).unique().tolist()) == {0, 1}
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 def test_a_field_of_the_wrong_shape_is_refused() -> None:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import gradcheck
 
 from fireants_engine.kernels import lncc as reference
 from fireants_engine.kernels.lncc import Scaling
-from fireants_engine.kernels.native import library
+from fireants_engine.kernels.native import library, memory
 
 if why := library.problem():
     pytest.skip(why, allow_module_level=True)
@@ -160,3 +161,93 @@ def test_images_or_masks_that_do_not_fit_are_refused() -> None:
         native.lncc(a, b, native.window_stats(b, 2, 1e-2), weight, 2, 1e-2)
     with pytest.raises(ValueError, match="does not fit an image"):
         native.window_stats(a, 2, 1e-2, torch.ones(1, 1, 4, 6).double())
+    with pytest.raises(ValueError, match="a weight of shape"):
+        native.lncc(a, a, native.window_stats(a, 2, 1e-2), weight.expand(3, 1, 1, 1), 2, 1e-2)
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("window", ["box", "gaussian"])
+@pytest.mark.parametrize("mask", ["none", "one"])
+def test_several_tiles_and_groups_of_planes(mask: str, window: str, radius: int) -> None:
+    shape = (1, 1, 21, 67, 61)
+    given = (rand(*shape, seed=0), rand(*shape, seed=1), weights("field", shape), radius)
+    how = {"mask": masks(mask, shape), "window": window}
+    agree(run(native, *given, **how), run(reference, *given, **how), 1e-10)
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 1, 1, 1), (11,), (2, 1, 5, 1, 1), (1, 2, 5, 9, 11)])
+def test_any_weight_that_can_be_broadcast(sizes: tuple[int, ...]) -> None:
+    shape = (2, 2, 5, 9, 11)
+    given = (rand(*shape, seed=0), rand(*shape, seed=1), rand(*sizes, seed=6).abs(), 2)
+    agree(run(native, *given), run(reference, *given), 1e-10)
+
+
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("gradient", ["exact", "approximate"])
+@pytest.mark.parametrize("radius", [1, 2, 3, 5])
+def test_single_precision_of_all_kinds(radius: int, gradient: str, squared: bool) -> None:
+    """Scaled, with and without a mask; of related images, whose scores do not cancel."""
+    shape = (2, 2, 11, 19, 26)
+    single = [rand(*shape, seed=k, dtype=torch.float32) for k in (0, 1)]
+    single[1] += 0.5 * single[0]
+    weight = weights("field", shape).float()
+    scalings = tuple(Scaling(rand(2, seed=s), 0.5 + rand(2, seed=s).abs()) for s in (7, 8))
+    rounded = tuple(Scaling(*(t.float() for t in s)) for s in scalings)
+    wide = tuple(Scaling(*(t.double() for t in s)) for s in rounded)
+    for window, kind in itertools.product(("box", "gaussian"), ("none", "per row")):
+        mask = masks(kind, shape)
+        mask = None if mask is None else mask.float()
+        how = {"window": window, "squared": squared, "gradient": gradient}
+        found = run(native, *single, weight, radius, mask, scalings=rounded, **how)
+        given = [t.double() for t in (*single, weight)]
+        share = None if mask is None else mask.double()
+        truth = run(reference, *given, radius, share, scalings=wide, **how)
+        agree(found, truth, 1e-5)
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_one_gradient_alone_is_that_of_both(only: int) -> None:
+    shape = (1, 2, 6, 9, 11)
+    images = [rand(*shape, seed=0), rand(*shape, seed=1)]
+    weight, mask = weights("field", shape), masks("one", shape)
+    both = run(native, *images, weight, 2, mask)
+    images[only].requires_grad_()
+    stats = native.window_stats(images[1], 2, 1e-2, mask)
+    value = native.lncc(*images, stats, weight, 2, 1e-2)
+    agree([*torch.autograd.grad(value.sum(), images[only])], [both[1 + only]], 1e-12)
+
+
+def test_gradients_by_finite_differences() -> None:
+    images = [rand(1, 1, 4, 5, seed=k).requires_grad_() for k in (0, 1)]
+    weight = weights("field", (1, 1, 4, 5))
+    assert gradcheck(
+        lambda m, f: native.lncc(m, f, native.window_stats(f, 1, 1e-2), weight, 1, 1e-2), images
+    )
+
+
+@pytest.mark.parametrize("gradient", ["exact", "approximate"])
+@pytest.mark.parametrize("shape", [(1, 1, 50, 61, 90), (1, 1, 523, 517)])
+def test_lent_memory_is_overwritten(
+    shape: tuple[int, ...], gradient: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory that a run really gets, full of NaN from its last use."""
+    monkeypatch.setattr(native, "empty", memory.empty)
+    moving, fixed = (rand(*shape, seed=k, dtype=torch.float32) for k in (0, 1))
+    weight = weights("number", shape).float()
+    poison = [memory.empty(shape, torch.float32).fill_(torch.nan) for _ in range(3)]
+    addresses = {p.data_ptr() for p in poison}
+    del poison
+    _, *grads = run(native, moving, fixed, weight, 2, gradient=gradient)
+    assert {g.data_ptr() for g in grads} <= addresses
+    assert all(bool(g.isfinite().all()) for g in grads)
+
+
+def test_another_layout_is_read_and_left_alone() -> None:
+    shape = (1, 2, 7, 6, 5)
+    moving, fixed, weight = rand(*shape, seed=0), rand(*shape, seed=1), weights("field", shape)
+    plain = run(native, moving, fixed, weight, 1)
+    turned = moving.transpose(2, 4).contiguous().transpose(2, 4).requires_grad_()
+    value = native.lncc(turned, fixed, native.window_stats(fixed, 1, 1e-2), weight, 1, 1e-2)
+    (grad,) = torch.autograd.grad(-2 * value.sum(), turned)
+    agree([value.detach(), grad], [plain[0], -2 * plain[1]], 1e-14)
+    assert torch.equal(turned, moving)

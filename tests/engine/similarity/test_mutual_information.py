@@ -106,6 +106,35 @@ def test_the_brightest_sample_is_not_cut_off() -> None:
     torch.testing.assert_close(grad, torch.full_like(grad, float(grad.mean())))
 
 
+@pytest.mark.parametrize("window", ["bspline", "gaussian", "linear"])
+def test_the_approximate_histogram_is_another_value_close_by(window) -> None:
+    """It is the exact one of images on bin centres; off them it takes samples to the nearest."""
+    fixed, moving = structure((40, 48)), structure((40, 48)) + 0.5 * structure((40, 48), seed=1)
+    exact = MutualInformation(window=window)
+    assert exact.histogram == "exact"
+    approximate = MutualInformation(window=window, histogram="approximate")
+    values = [value(term, fixed, moving) for term in (exact, approximate)]
+    assert values[0] != values[1]
+    assert values[1] == pytest.approx(values[0], rel=0.1)
+    image, other = levels(16), levels(16).roll(1, -1)
+    on_centres = [
+        value(MutualInformation(bins=16, window="linear", histogram=h), image, other)
+        for h in ("exact", "approximate")
+    ]
+    assert on_centres[0] == pytest.approx(on_centres[1], abs=1e-4)
+
+
+def test_the_gradient_of_the_approximate_histogram_points_the_same_way() -> None:
+    """In bins that hold enough samples; what a single one does to its cell differs."""
+    fixed, moving = structure((40, 48)), structure((40, 48)) + 0.5 * structure((40, 48), seed=1)
+    grads = []
+    for histogram in ("exact", "approximate"):
+        leaf = moving.clone().requires_grad_()
+        loss = MutualInformation(bins=16, histogram=histogram).bind(pair_of(fixed, moving), CTX)
+        grads += torch.autograd.grad(loss(Views(fixed, leaf)), leaf)
+    assert float(torch.cosine_similarity(*(g.flatten() for g in grads), dim=0)) > 0.98
+
+
 # ------------------------------------------------------------------------ both images
 def between_knots(shape: tuple[int, ...], bins: int, pad: int, seed: int) -> Tensor:
     """Values whose bin coordinates lie off the knots and off the halves; range 0..1."""
@@ -171,8 +200,9 @@ def test_without_a_moving_fixed_image_the_loss_is_one_sided() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"window": "hann"}, {"bins": 5}, {"window": "linear", "bins": 1}]
+    "wrong",
+    [{"window": "hann"}, {"bins": 5}, {"window": "linear", "bins": 1}, {"histogram": "guess"}],
 )
 def test_what_does_not_exist_is_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match=r"windows are|too few"):
+    with pytest.raises(ValueError, match=r"windows are|too few|Histograms are"):
         MutualInformation(**wrong)

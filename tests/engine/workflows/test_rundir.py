@@ -13,6 +13,7 @@ import fireants_engine as fe
 from fireants_engine.errors import InputError, RecipeError
 from fireants_engine.geometry import Image, Landmarks
 from fireants_engine.io import load_image, save_image
+from fireants_engine.kernels import select
 from fireants_engine.recipe import Recipe
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows import rundir
@@ -107,7 +108,8 @@ def test_report(make_pair, recipe, labelled, tmp_path: Path) -> None:
     assert report["recipe"] == {"name": "tiny", "hash": recipe.hash}
     assert report["seed"] == 3
     assert report["execution"]["device"] == "cpu"
-    assert "reference" in report["execution"]["why"]
+    assert report["execution"]["why"] == select()[1]
+    assert report["execution"]["kernels"] == select()[0].name
     assert set(report["versions"]) == {"fireants_engine", "torch", "numpy", "SimpleITK", "python"}
     assert [stage["name"] for stage in report["stages"]] == ["affine", "greedy"]
     level = report["stages"][1]["levels"][0]

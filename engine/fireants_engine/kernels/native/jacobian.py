@@ -1,4 +1,4 @@
-"""Jacobian determinants and strict folds on the CPU library; what they are: `ops.jacobian`."""
+"""Jacobian determinants and strict folds on the CPU library; what they are: `kernels.jacobian`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _run(name: str, u: Tensor, kind: torch.dtype | None) -> Tensor:
 
 
 def jacobian_determinant(u: Tensor) -> Tensor:
-    """`ops.jacobian.jacobian_determinant` of every row in one pass, without gradient.
+    """`kernels.jacobian.jacobian_determinant` of every row in one pass, without gradient.
 
     u: (B, d, *spatial) voxels -> (B, 1, *spatial). Raises ValueError for another shape, TypeError
     for another device or precision than float32 and float64.
@@ -40,7 +40,7 @@ def jacobian_determinant(u: Tensor) -> Tensor:
 
 
 def strict_fold_mask(u: Tensor) -> Tensor:
-    """`ops.jacobian.strict_fold_mask` of every row in one pass, the same bits.
+    """`kernels.jacobian.strict_fold_mask` of every row in one pass, the same bits.
 
     u: (B, d, *spatial) voxels -> (B, 1, *spatial) bool. Raises as `jacobian_determinant`.
     """

@@ -70,8 +70,12 @@ def _pairs(scaling: Scaling | None, rows: int) -> Tensor | None:
 def _weight_layout(weight: Tensor, image: Tensor) -> tuple[Tensor, bool]:
     """The weight as (B or 1, C or 1, 1...) numbers or as such volumes; is it volumes?"""
     spatial = tuple(image.shape[2:])
+    if torch.broadcast_shapes(weight.shape, image.shape) != image.shape:
+        raise ValueError(
+            f"lncc: a weight of shape {tuple(weight.shape)} does not fit images of "
+            f"{tuple(image.shape)}"
+        )
     wide = weight.reshape((1,) * (image.ndim - weight.ndim) + tuple(weight.shape))
-    torch.broadcast_shapes(wide.shape, image.shape)
     if all(size == 1 for size in wide.shape[2:]):
         return wide, False
     return wide.expand(*wide.shape[:2], *spatial), True
@@ -87,11 +91,14 @@ def _run(
     moving, fixed, mask, weight = images
     value = torch.empty(shape.rows, dtype=torch.float64)
     grads = [empty(moving.shape, moving.dtype) if want else None for want in wanted]
-    call(
-        *("lncc", moving.dtype, shape, moving, fixed, mask, *scalings, weight, value),
-        *grads,
-    )
+    arguments = moving, fixed, mask, *scalings, weight, value, *grads
+    call("lncc", moving.dtype, shape, *arguments)
     return value.to(moving.dtype), grads
+
+
+def _spread(values: Tensor, like: Tensor) -> Tensor:
+    """One number per row, broadcastable."""
+    return values.view(-1, *(1,) * (like.ndim - 1))
 
 
 class _LNCC(torch.autograd.Function):
@@ -111,13 +118,8 @@ class _LNCC(torch.autograd.Function):
         if own is None:
             _, own = _run(ctx.saved_tensors, ctx.scalings, ctx.shape, ctx.wanted)
         if not bool((grads[0] == 1).all()):
-            own = [None if g is None else g.mul_(spread(grads[0], g)) for g in own]
+            own = [None if g is None else g.mul_(_spread(grads[0], g)) for g in own]
         return *own, None, None, None, None, None
-
-
-def spread(values: Tensor, like: Tensor) -> Tensor:
-    """One number per row, broadcastable."""
-    return values.view(-1, *(1,) * (like.ndim - 1))
 
 
 def lncc(
