@@ -85,7 +85,7 @@ def run_measured(
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
         try:
             while process.poll() is None:
-                peak = np.fmax(peak, _high_water_mib(process.pid))
+                peak = np.fmax(peak, status_mib("VmHWM", process.pid))
                 if time.perf_counter() - start > timeout_s:
                     process.kill()
                     process.wait()
@@ -190,7 +190,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _high_water_mib(pid: int) -> float:
+def status_mib(name: str, pid: int | str = "self") -> float:
+    """Memory of a process by the name of its line in /proc/PID/status; NaN elsewhere than Linux."""
     if sys.platform != "linux":
         return float("nan")
     try:
@@ -198,4 +199,5 @@ def _high_water_mib(pid: int) -> float:
     except OSError:  # it has just ended
         return float("nan")
     lines = (line.split() for line in status.splitlines())
-    return next((int(words[1]) / 1024 for words in lines if words[:1] == ["VmHWM:"]), float("nan"))
+    found = (int(words[1]) / 1024 for words in lines if words[:1] == [f"{name}:"])
+    return next(found, float("nan"))

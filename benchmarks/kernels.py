@@ -23,17 +23,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from _common import RESULTS, ROOT, machine
+from _common import RESULTS, ROOT, machine, status_mib
 
 FORMS = ("native", "torch", "usual", "compiled")
-
-
-def _status(name: str) -> float:
-    """A line of /proc/self/status, MiB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) / 1024
-    return math.nan
 
 
 def bandwidth(size: int = 1 << 28) -> float:
@@ -61,10 +53,10 @@ def measure(name: str, form: str, shape: tuple[int, ...], repeats: int) -> dict[
     if form == "compiled":
         run = torch.compile(run)
         run()
-    before = _status("VmRSS")
+    before = status_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     run()
-    height = _status("VmHWM") - before
+    height = status_mib("VmHWM") - before
     best, spent = math.inf, 0.0
     for _ in range(repeats):
         start = time.perf_counter()

@@ -9,7 +9,7 @@
 
 namespace fireants {
 
-// A gradient of (pairs x halves, channels, samples). Mirrored by `native/library.py`.
+// A gradient of (pairs x halves, channels, samples). Mirrored by `native/descent.py`.
 struct DescentShape {
   int64_t pairs, halves, channels, samples, threads;
 };

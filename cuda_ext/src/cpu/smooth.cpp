@@ -9,7 +9,7 @@
 namespace fireants {
 
 // volumes: of (z, y, x) samples each; sigma: voxels, 0 leaves an axis alone. Mirrored by
-// `native/library.py`.
+// `native/smooth.py`.
 struct SmoothShape {
   int64_t volumes;
   int64_t size[3];

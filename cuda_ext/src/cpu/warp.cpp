@@ -9,7 +9,7 @@
 
 namespace fireants {
 
-// A batch of one serves all rows: its *_rows is 1. Mirrored by `native/library.py`.
+// A batch of one serves all rows: its *_rows is 1. Mirrored by `native/warp.py`.
 struct WarpShape {
   int64_t rows, channels, image_rows, matrix_rows, u_rows;
   int64_t in[3], out[3];

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fireants_engine.kernels.reference import box_sum
+from fireants_engine.kernels.reference import box_sum, spread
 
 
 class Direction(NamedTuple):
@@ -34,12 +34,6 @@ class Direction(NamedTuple):
         return Direction(self.values, self.peaks.masked_fill(~rows[:, None], float("inf")))
 
 
-def _rows(values: Tensor, like: Tensor) -> Tensor:
-    """One value per pair, (N,), broadcastable to `like` (k N, ...)."""
-    values = values.repeat_interleave(len(like) // len(values)) if len(values) > 1 else values
-    return values.view(-1, *(1,) * (like.ndim - 1))
-
-
 def adam(
     grad: Tensor,
     first: Tensor | None,
@@ -60,13 +54,13 @@ def adam(
     def unbias(beta: float) -> float | Tensor:
         if not many:
             return 1 - beta ** counts[0]
-        return _rows(grad.new_tensor([1 - beta**count for count in counts]), grad)
+        return spread(grad.new_tensor([1 - beta**count for count in counts]), grad)
 
     mean = grad if first is None else first.lerp_(grad, 1 - beta1)
     second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
     unbias1, unbias2 = unbias(beta1), unbias(beta2)
     root = (second / unbias2).sqrt_()
-    power = _rows(second.reshape(len(counts), -1).mean(1), grad)
+    power = spread(second.reshape(len(counts), -1).mean(1), grad)
     floor = (power / unbias2).sqrt() * eps_rel + torch.finfo(grad.dtype).tiny
     return Direction.of((mean / root.add_(floor)).mul_(-1 / unbias1))
 
@@ -80,8 +74,8 @@ def levenberg_marquardt(grad: Tensor, damping: Tensor, tile: int) -> Direction:
     # in units of its root mean square: products of small gradients would underflow
     power = (grad * grad).sum(dim=1, keepdim=True)
     size = power.reshape(damping.numel(), -1).mean(1).sqrt()
-    g = grad / _rows(size.clamp(min=torch.finfo(grad.dtype).tiny), grad)
-    level = _rows(damping, grad)
+    g = grad / spread(size.clamp(min=torch.finfo(grad.dtype).tiny), grad)
+    level = spread(damping, grad)
     if tile == 1:
         solved = g / ((g * g).sum(dim=1, keepdim=True) + level)
     else:

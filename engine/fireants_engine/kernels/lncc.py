@@ -30,7 +30,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fireants_engine.kernels.reference import box_count, box_sum, gaussian_count, gaussian_sum
+from fireants_engine.kernels.reference import (
+    box_count,
+    box_sum,
+    gaussian_count,
+    gaussian_sum,
+    spread,
+)
 
 Window = Literal["box", "gaussian"]
 Gradient = Literal["exact", "approximate"]
@@ -47,8 +53,7 @@ class Scaling(NamedTuple):
 
     def of(self, image: Tensor) -> Tensor:
         """The scaled image (B, C, *spatial)."""
-        view = (-1, *(1,) * (image.ndim - 1))
-        return (image - self.center.view(view)) * self.factor.view(view)
+        return (image - spread(self.center, image)) * spread(self.factor, image)
 
 
 @dataclass(frozen=True)

@@ -89,9 +89,16 @@ def warp(
     return _grid_sample(image, coords, nearest, border)
 
 
+def spread(values: Tensor, like: Tensor) -> Tensor:
+    """One value per pair, (N,), broadcastable to `like` (k N, ...)."""
+    if len(values) != len(like) and len(values) > 1:
+        values = values.repeat_interleave(len(like) // len(values))
+    return values.view(-1, *(1,) * (like.ndim - 1))
+
+
 def scaled(field: Tensor, scale: Tensor) -> Tensor:
     """`scale` times a field, one number (B,) per row; scale 0 gives 0 even where it is NaN."""
-    factor = scale.view(-1, *(1,) * (field.ndim - 1))
+    factor = spread(scale, field)
     return torch.where(factor == 0, 0.0, field * factor)
 
 

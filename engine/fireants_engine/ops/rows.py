@@ -9,19 +9,16 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from fireants_engine.kernels.reference import spread
+
+__all__ = ["join", "pair_mean", "pair_sum", "per_pair", "spread", "take"]
+
 T = TypeVar("T")
 
 
 def per_pair(tensor: Tensor, pairs: int) -> Tensor:
     """(N, everything of a pair) from (k N, ...): reductions over its axis 1 are per pair."""
     return tensor.reshape(pairs, -1)
-
-
-def spread(values: Tensor, like: Tensor) -> Tensor:
-    """One value per pair, (N,), broadcastable to `like` (k N, ...)."""
-    if len(values) != len(like) and len(values) > 1:
-        values = values.repeat_interleave(len(like) // len(values))
-    return values.view(-1, *(1,) * (like.ndim - 1))
 
 
 def pair_sum(tensor: Tensor) -> Tensor:

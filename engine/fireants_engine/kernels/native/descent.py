@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import Structure, c_int64
 
 import torch
 from torch import Tensor
 
 from fireants_engine.kernels import descent
 from fireants_engine.kernels.descent import Direction
-from fireants_engine.kernels.native.library import DescentShape, call, checked
+from fireants_engine.kernels.native.library import call, checked
+
+
+class DescentShape(Structure):
+    """`struct DescentShape` of descent.cpp."""
+
+    _fields_ = [(name, c_int64) for name in ("pairs", "halves", "channels", "samples", "threads")]
 
 
 def _shape(grad: Tensor, pairs: int) -> DescentShape:
@@ -28,14 +35,10 @@ def adam(
     eps_rel: float,
 ) -> Direction:
     """`descent.adam`, the direction in place of the gradient."""
+    if not all(moment is None or moment.is_contiguous() for moment in (first, second)):
+        raise ValueError("adam: moments have to be dense tensors")  # they are written in place
     own, mean, power = checked("adam", grad, first, second)
     assert own is not None
-    if power is None or power.data_ptr() != second.data_ptr():
-        raise ValueError("adam: moments have to be dense tensors")
-    if (mean is None) != (first is None) or (
-        first is not None and mean is not None and mean.data_ptr() != first.data_ptr()
-    ):
-        raise ValueError("adam: moments have to be dense tensors")
     peaks = own.new_empty(own.shape[:2])
     steps = torch.tensor(list(counts), dtype=torch.float64)
     shape = _shape(own, len(counts))

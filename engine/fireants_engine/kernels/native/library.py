@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import Structure, c_double, c_int, c_int32, c_int64, c_uint64, c_void_p
+from ctypes import Structure, c_double, c_int, c_int64, c_uint64, c_void_p
 from functools import cache
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from fireants_engine.errors import BackendUnavailableError, OutOfMemoryError
 
 ABI = 1
-"""Of the structs and signatures below; `src/cpu/api.h` has the same number."""
+"""Of the signatures, and of the structs that the modules beside this one mirror; `src/cpu/api.h`
+has the same number."""
 
 INSTALL = "pip install fireants-kernels (in a checkout: make kernels)"
 
@@ -54,35 +55,6 @@ def problem() -> str | None:
     except BackendUnavailableError as error:
         return str(error)
     return None
-
-
-class WarpShape(Structure):
-    """`struct WarpShape` of warp.cpp."""
-
-    _fields_ = [
-        *((name, c_int64) for name in ("rows", "channels", "image_rows", "matrix_rows", "u_rows")),
-        ("in_", c_int64 * 3),
-        ("out", c_int64 * 3),
-        *((name, c_int32) for name in ("dim", "border", "nearest", "threads")),
-    ]
-
-
-class SmoothShape(Structure):
-    """`struct SmoothShape` of smooth.cpp."""
-
-    _fields_ = [
-        ("volumes", c_int64),
-        ("size", c_int64 * 3),
-        ("sigma", c_double * 3),
-        ("scale", c_double),
-        ("threads", c_int64),
-    ]
-
-
-class DescentShape(Structure):
-    """`struct DescentShape` of descent.cpp."""
-
-    _fields_ = [(name, c_int64) for name in ("pairs", "halves", "channels", "samples", "threads")]
 
 
 def sizes3(shape: tuple[int, ...]) -> tuple[int, int, int]:

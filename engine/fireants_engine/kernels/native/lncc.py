@@ -12,10 +12,11 @@ from torch.autograd.function import once_differentiable
 from fireants_engine.kernels.lncc import Gradient, Scaling, Window
 from fireants_engine.kernels.native.library import call, checked, sizes3
 from fireants_engine.kernels.native.memory import empty
+from fireants_engine.kernels.reference import spread
 
 
 class LnccShape(Structure):
-    """`struct LnccShape` of lncc.cpp."""
+    """`struct LnccShape` of lncc_tiling.h."""
 
     _fields_ = [
         *((name, c_int64) for name in ("rows", "channels")),
@@ -96,11 +97,6 @@ def _run(
     return value.to(moving.dtype), grads
 
 
-def _spread(values: Tensor, like: Tensor) -> Tensor:
-    """One number per row, broadcastable."""
-    return values.view(-1, *(1,) * (like.ndim - 1))
-
-
 class _LNCC(torch.autograd.Function):
     @staticmethod
     def forward(ctx, moving, fixed, weight, mask, scalings, shape, grad_enabled):
@@ -118,7 +114,7 @@ class _LNCC(torch.autograd.Function):
         if own is None:
             _, own = _run(ctx.saved_tensors, ctx.scalings, ctx.shape, ctx.wanted)
         if not bool((grads[0] == 1).all()):
-            own = [None if g is None else g.mul_(_spread(grads[0], g)) for g in own]
+            own = [None if g is None else g.mul_(spread(grads[0], g)) for g in own]
         return *own, None, None, None, None, None
 
 

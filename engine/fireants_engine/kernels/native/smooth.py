@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import Structure, c_double, c_int64
 
 import torch
 from torch import Tensor
 
 from fireants_engine.kernels import reference
-from fireants_engine.kernels.native.library import SmoothShape, call, checked, sizes3
+from fireants_engine.kernels.native.library import call, checked, sizes3
 from fireants_engine.kernels.native.memory import empty
+
+
+class SmoothShape(Structure):
+    """`struct SmoothShape` of smooth.cpp."""
+
+    _fields_ = [
+        ("volumes", c_int64),
+        ("size", c_int64 * 3),
+        ("sigma", c_double * 3),
+        ("scale", c_double),
+        ("threads", c_int64),
+    ]
 
 
 def smooth(field: Tensor, sigma_vox: Sequence[float], scale: float = 1.0) -> Tensor:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ctypes import Structure, c_int32, c_int64
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fireants_engine.kernels.native.library import WarpShape, call, checked, sizes3
+from fireants_engine.kernels.native.library import call, checked, sizes3
 from fireants_engine.kernels.native.memory import empty
+from fireants_engine.kernels.reference import scaled
+
+
+class WarpShape(Structure):
+    """`struct WarpShape` of warp.cpp."""
+
+    _fields_ = [
+        *((name, c_int64) for name in ("rows", "channels", "image_rows", "matrix_rows", "u_rows")),
+        ("in_", c_int64 * 3),
+        ("out", c_int64 * 3),
+        *((name, c_int32) for name in ("dim", "border", "nearest", "threads")),
+    ]
 
 
 def _shape(
@@ -96,7 +109,7 @@ def warp(
 def compose(v: Tensor, u: Tensor, scale: Tensor | None = None) -> Tensor:
     """`reference.compose`: `s v + u(x + s v(x))` in one pass, s per row; 0 for no move at all."""
     if torch.is_grad_enabled() and (v.requires_grad or u.requires_grad):
-        moved = v if scale is None else v * scale.view(-1, *(1,) * (v.ndim - 1))
+        moved = v if scale is None else scaled(v, scale)
         dim = u.shape[1]
         eye = torch.eye(dim, dim + 1, dtype=torch.float64)
         return warp(u, eye, u.shape[2:], moved, border=True) + moved
