@@ -60,6 +60,7 @@ def import_engine() -> None:
         importlib.import_module("fireants_engine.workflows.registration")
     finally:
         if collecting:
+            gc.freeze()  # or the next collection would look at all that the import made
             gc.enable()
         if not waiting:
             os.environ.pop("OMP_WAIT_POLICY", None)  # read once; not for child processes

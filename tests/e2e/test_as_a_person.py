@@ -126,6 +126,16 @@ def test_a_first_registration(
     screenshots("8-saved")
 
 
+def answers(measured: dict[str, Any]) -> bool:
+    """No pause of 100 ms, but for the one layer that a run adds.
+
+    napari's own time for that is not ours, and on some machines it is more than 100 ms; what we
+    do about it must not make it longer.
+    """
+    longest, second = (ms for ms, _ in measured["gaps"][:2])
+    return longest < max(100, measured["napari_alone"]) and second < 100
+
+
 @pytest.fixture(scope="module")
 def heartbeat() -> dict[str, Any]:
     """What heartbeat.py measured; the quietest of a few attempts, for other programs may be busy.
@@ -141,9 +151,9 @@ def heartbeat() -> dict[str, Any]:
         assert line is not None, done.stdout + done.stderr
         measured = json.loads(line.removeprefix("HEARTBEAT "))
         assert measured["state"] == "FINISHED", measured
-        if not best or measured["gaps"][0] < best["gaps"][0]:
+        if not best or measured["gaps"][:2] < best["gaps"][:2]:
             best = measured
-        if best["gaps"][0][0] < 100:
+        if answers(best):
             break
     print(best)
     return best
@@ -152,10 +162,10 @@ def heartbeat() -> dict[str, Any]:
 def test_the_window_never_hangs_during_a_run(heartbeat: dict[str, Any]) -> None:
     assert heartbeat["cold"]  # torch was imported by the run, under the heartbeat
     assert heartbeat["frames"] >= 3
-    longest, others = heartbeat["gaps"][0][0], heartbeat["others"]
-    if longest >= 100 and others is not None and others > BUSY:
+    others = heartbeat["others"]
+    if not answers(heartbeat) and others is not None and others > BUSY:
         pytest.skip(f"other programs took {others} processor cores while the window was timed")
-    assert longest < 100, heartbeat["gaps"]
+    assert answers(heartbeat), heartbeat
 
 
 def test_previews_cost_little(heartbeat: dict[str, Any]) -> None:
