@@ -151,7 +151,7 @@ def heartbeat() -> dict[str, Any]:
         assert line is not None, done.stdout + done.stderr
         measured = json.loads(line.removeprefix("HEARTBEAT "))
         assert measured["state"] == "FINISHED", measured
-        if not best or measured["gaps"][:2] < best["gaps"][:2]:
+        if not best or answers(measured) or measured["gaps"][:2] < best["gaps"][:2]:
             best = measured
         if answers(best):
             break

@@ -28,8 +28,8 @@ WIDE = torch.float64
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh memory holds NaN: whatever is not written shows."""
 
-    def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        return torch.full(tuple(shape), float("nan"), dtype=dtype)
+    def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.full(tuple(shape), float("nan"), dtype=dtype, device=device)
 
     for module in (fast, fast_smooth):
         monkeypatch.setattr(module, "empty", empty)

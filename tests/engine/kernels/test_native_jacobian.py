@@ -14,6 +14,7 @@ if why := library.problem():
 from fireants_engine.kernels.native import jacobian as native
 from fireants_engine.kernels.native import memory
 
+CPU = torch.device("cpu")
 SIZES = [
     (5, 7),
     (1, 9),
@@ -56,8 +57,8 @@ def test_determinants(size: tuple[int, ...]) -> None:
 
 def test_the_same_bits_for_any_number_of_threads_in_memory_that_held_nan() -> None:
     u = field((62, 70, 65), "rough", torch.float32)
-    memory.empty((1, 1, *u.shape[2:]), torch.float32).fill_(torch.nan)  # and given back
-    memory.empty((1, 1, *u.shape[2:]), torch.uint8).fill_(7)
+    memory.empty((1, 1, *u.shape[2:]), torch.float32, CPU).fill_(torch.nan)  # and given back
+    memory.empty((1, 1, *u.shape[2:]), torch.uint8, CPU).fill_(7)
     threads, found = torch.get_num_threads(), []
     try:
         for n in (1, 2, 5):

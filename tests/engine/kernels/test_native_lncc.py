@@ -34,8 +34,8 @@ SHAPES = [
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fresh memory holds NaN: whatever is not written shows."""
 
-    def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        return torch.full(tuple(shape), float("nan"), dtype=dtype)
+    def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        return torch.full(tuple(shape), float("nan"), dtype=dtype, device=device)
 
     monkeypatch.setattr(native, "empty", empty)
 
@@ -234,7 +234,7 @@ def test_lent_memory_is_overwritten(
     monkeypatch.setattr(native, "empty", memory.empty)
     moving, fixed = (rand(*shape, seed=k, dtype=torch.float32) for k in (0, 1))
     weight = weights("number", shape).float()
-    poison = [memory.empty(shape, torch.float32).fill_(torch.nan) for _ in range(3)]
+    poison = [memory.empty(shape, torch.float32, torch.device("cpu")).fill_(torch.nan) for _ in range(3)]
     addresses = {p.data_ptr() for p in poison}
     del poison
     _, *grads = run(native, moving, fixed, weight, 2, gradient=gradient)

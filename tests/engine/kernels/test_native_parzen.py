@@ -20,6 +20,7 @@ from fireants_engine.kernels.native import parzen as native
 SIZES = [(7, 9), (1, 65), (33, 3), (64, 1), (1, 1), (5, 6, 7), (1, 9, 20), (9, 1, 7), (3, 22, 31)]
 WINDOWS = sorted(PAD)
 WIDE = torch.float64
+CPU = torch.device("cpu")
 
 
 def rand(*shape: int, seed: int = 0, dtype: torch.dtype = WIDE) -> Tensor:
@@ -108,7 +109,7 @@ def test_a_table_of_many_bins_in_several_groups() -> None:
 
 def test_nothing_is_left_of_what_the_memory_held() -> None:
     images = pair((40, 81, 101), torch.float32)
-    spoilt = memory.empty(images[0].shape, torch.float32).fill_(torch.nan)
+    spoilt = memory.empty(images[0].shape, torch.float32, CPU).fill_(torch.nan)
     where = spoilt.data_ptr()
     del spoilt
     _, grad = both(native, *images, None, 32)

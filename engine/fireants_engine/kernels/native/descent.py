@@ -1,4 +1,4 @@
-"""Directions of descent on the CPU library; what they compute: `kernels.descent`."""
+"""Directions of descent by the fused kernels; what they compute: `kernels.descent`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def adam(
     own, mean, power = checked("adam", grad, first, second)
     assert own is not None
     peaks = own.new_empty(own.shape[:2])
-    steps = torch.tensor(list(counts), dtype=torch.float64)
+    steps = torch.tensor(list(counts), dtype=torch.float64, device=own.device)
     shape = _shape(own, len(counts))
     call("adam", own.dtype, shape, own, mean, power, steps, beta1, beta2, eps_rel, peaks)
     return Direction(own, peaks)

@@ -1,4 +1,4 @@
-"""Jacobian determinants and strict folds on the CPU library; what they are: `kernels.jacobian`."""
+"""Jacobian determinants and strict folds by the fused kernels; what they are: `kernels.jacobian`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _run(name: str, u: Tensor, kind: torch.dtype | None) -> Tensor:
     if dim not in (2, 3) or len(size) != dim:
         raise ValueError(f"{name}: u of shape {tuple(u.shape)} is no field of 2 or 3 axes")
     shape = JacobianShape(rows, sizes3(tuple(size)), dim, torch.get_num_threads())
-    out = empty((rows, 1, *size), kind or field.dtype)
+    out = empty((rows, 1, *size), kind or field.dtype, field.device)
     call(name, field.dtype, shape, field, out)
     return out
 

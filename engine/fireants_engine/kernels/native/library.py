@@ -1,4 +1,4 @@
-"""The C library of `fireants_kernels` seen from tensors: checked, called, its errors told."""
+"""The kernels of `fireants_kernels` seen from tensors: checked, called, their errors told."""
 
 from __future__ import annotations
 
@@ -64,19 +64,23 @@ def sizes3(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def checked(name: str, *tensors: Tensor | None) -> list[Tensor | None]:
-    """The tensors, dense; raises TypeError for another device or precision than float32/64.
+    """The tensors, dense; raises TypeError for a device or a precision without kernels.
 
-    All have the type of the first.
+    All have the type of the first and lie on its device: the CPU or a CUDA device.
     """
     first = next(t for t in tensors if t is not None)
     if first.dtype not in _SUFFIX:
         raise TypeError(f"{name}: native kernels take float32 and float64, not {first.dtype}")
+    if first.device.type not in _CALLS:
+        raise TypeError(
+            f"{name}: native kernels run on the CPU and on CUDA, a tensor is on {first.device}"
+        )
     for tensor in tensors:
         if tensor is None:
             continue
-        if tensor.device.type != "cpu":
+        if tensor.device != first.device:
             raise TypeError(
-                f"{name}: native kernels run on the CPU, a tensor is on {tensor.device}"
+                f"{name}: tensors on {first.device} and {tensor.device}; move them to one of both"
             )
         if tensor.dtype != first.dtype:
             raise TypeError(f"{name}: tensors of {first.dtype} and {tensor.dtype}; use one of both")
@@ -95,10 +99,27 @@ def _argument(value):
 
 
 def call(name: str, dtype: torch.dtype, *arguments) -> None:
-    """`fireants_{name}_{f32|f64}(...)`: tensors by pointer, ints as int64, floats as double."""
+    """The operation `name` on the device of its tensors: tensors by pointer, ints as int64, floats
+    as double. Raises OutOfMemoryError."""
+    device = next(a.device.type for a in arguments if isinstance(a, Tensor))
+    _CALLS[device](name, dtype, *arguments)
+
+
+def _on_cpu(name: str, dtype: torch.dtype, *arguments) -> None:
+    """`fireants_{name}_{f32|f64}(...)` of the C library."""
     function = getattr(library(), f"fireants_{name}_{_SUFFIX[dtype]}")
     function.restype = c_int
     if function(*map(_argument, arguments)):
         raise OutOfMemoryError(
             f"Not enough memory for {name}; start at a coarser level, or close other programs."
         )
+
+
+def _on_cuda(name: str, dtype: torch.dtype, *arguments) -> None:
+    from fireants_engine.kernels import cuda
+
+    cuda.call(name, dtype, *arguments)
+
+
+_CALLS = {"cpu": _on_cpu, "cuda": _on_cuda}
+"""How an operation is run, by the kind of device."""

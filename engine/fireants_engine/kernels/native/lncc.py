@@ -1,4 +1,4 @@
-"""Local normalised cross-correlation on the CPU library; what it computes: `kernels.lncc`."""
+"""Local normalised cross-correlation by the fused kernels; what it computes: `kernels.lncc`."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def _run(
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Value and the wanted gradients of its sum."""
     moving, fixed, mask, weight = images
-    value = torch.empty(shape.rows, dtype=torch.float64)
-    grads = [empty(moving.shape, moving.dtype) if want else None for want in wanted]
+    value = torch.empty(shape.rows, dtype=torch.float64, device=moving.device)
+    grads = [empty(moving.shape, moving.dtype, moving.device) if want else None for want in wanted]
     arguments = moving, fixed, mask, *scalings, weight, value, *grads
     call("lncc", moving.dtype, shape, *arguments)
     return value.to(moving.dtype), grads

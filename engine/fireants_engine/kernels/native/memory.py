@@ -91,6 +91,8 @@ LENDER = Lender()
 """The process's one lender: memory is the process's, whichever run has used it."""
 
 
-def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """An uninitialised dense tensor on the CPU, of memory that was touched before if there is."""
+def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """An uninitialised dense tensor; on the CPU of memory that was touched before, if there is."""
+    if device.type != "cpu":
+        return torch.empty(tuple(shape), dtype=dtype, device=device)
     return LENDER.empty(shape, dtype)

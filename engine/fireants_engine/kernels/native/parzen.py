@@ -1,4 +1,4 @@
-"""Parzen mutual information on the CPU library; what it computes: `kernels.parzen`."""
+"""Parzen mutual information by the fused kernels; what it computes: `kernels.parzen`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _ParzenMI(torch.autograd.Function):
             *(rows, channels, m[0, 0].numel(), 1 if w is None else len(w)),
             *(bins, _WINDOWS.index(window), histogram == "approximate", torch.get_num_threads()),
         )
-        joint = torch.empty((rows, channels, bins, bins), dtype=torch.float64)
+        joint = torch.empty((rows, channels, bins, bins), dtype=torch.float64, device=m.device)
         call("parzen_joint", m.dtype, shape, m, f, w, ends, joint)
         if histogram == "approximate":
             joint = convolved(joint, window)
@@ -49,7 +49,7 @@ class _ParzenMI(torch.autograd.Function):
     def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
         m, f, ends, w, slope = ctx.saved_tensors
         slope = slope * grads[0].to(slope.dtype).view(-1, 1, 1, 1)
-        grad = empty(m.shape, m.dtype)
+        grad = empty(m.shape, m.dtype, m.device)
         ctx.how.threads = torch.get_num_threads()
         call("parzen_grad", m.dtype, ctx.how, m, f, w, ends, slope, grad)
         return grad, *(None,) * 7

@@ -1,4 +1,4 @@
-"""Smoothing on the CPU library; what it computes: `kernels.reference`."""
+"""Smoothing by the fused kernels; what it computes: `kernels.reference`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def smooth(field: Tensor, sigma_vox: Sequence[float], scale: float = 1.0) -> Ten
     size = sizes3(tuple(field.shape[2:]))
     sigma = (0.0,) * (3 - len(used)) + tuple(used)
     volumes = plain.shape[0] * plain.shape[1]
-    out = empty(plain.shape, plain.dtype)
+    out = empty(plain.shape, plain.dtype, plain.device)
     shape = SmoothShape(volumes, size, sigma, scale, torch.get_num_threads())
     call("smooth", plain.dtype, shape, plain, out)
     return out

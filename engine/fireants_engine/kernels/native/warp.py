@@ -1,4 +1,4 @@
-"""Sampler and composition on the CPU library; what they compute: `kernels.reference`."""
+"""Sampler and composition by the fused kernels; what they compute: `kernels.reference`."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class _Warp(torch.autograd.Function):
         dim = len(out)
         plain, field = checked("warp", image, u)
         assert plain is not None
-        maps = matrix.detach().to(torch.float64).reshape(-1, dim, dim + 1).contiguous()
+        maps = matrix.detach().to(image.device, torch.float64).reshape(-1, dim, dim + 1).contiguous()
         shape = _shape(plain, len(maps), out, field, border, nearest)
-        result = empty((shape.rows, shape.channels, *out), plain.dtype)
+        result = empty((shape.rows, shape.channels, *out), plain.dtype, plain.device)
         call("warp", plain.dtype, shape, plain, maps, field, result)
         ctx.save_for_backward(plain, maps, field)
         ctx.out, ctx.border, ctx.nearest, ctx.matrix = out, border, nearest, matrix
@@ -77,8 +77,8 @@ class _Warp(torch.autograd.Function):
         (grad,) = checked("warp", grads[0].to(image.dtype))
         shape = _shape(image, len(maps), ctx.out, u, ctx.border, False)
         rows, dim = shape.rows, len(ctx.out)
-        grad_image = empty(image.shape, image.dtype) if want_image else None
-        grad_u = empty((rows, dim, *ctx.out), image.dtype) if want_u else None
+        grad_image = empty(image.shape, image.dtype, image.device) if want_image else None
+        grad_u = empty((rows, dim, *ctx.out), image.dtype, image.device) if want_u else None
         grad_maps = maps.new_empty((rows, dim, dim + 1)) if want_matrix else None
         call(
             *("warp_backward", image.dtype, shape, grad, image, maps, u),
@@ -111,12 +111,12 @@ def compose(v: Tensor, u: Tensor, scale: Tensor | None = None) -> Tensor:
     if torch.is_grad_enabled() and (v.requires_grad or u.requires_grad):
         moved = v if scale is None else scaled(v, scale)
         dim = u.shape[1]
-        eye = torch.eye(dim, dim + 1, dtype=torch.float64)
+        eye = torch.eye(dim, dim + 1, dtype=torch.float64, device=u.device)
         return warp(u, eye, u.shape[2:], moved, border=True) + moved
     step, field, factor = checked("compose", v, u, scale)
     assert step is not None
     assert field is not None
     shape = _shape(field, 1, field.shape[2:], step, True, False)
-    out = empty((shape.rows, *field.shape[1:]), field.dtype)
+    out = empty((shape.rows, *field.shape[1:]), field.dtype, field.device)
     call("compose", field.dtype, shape, field, step, factor, out, None)
     return out
