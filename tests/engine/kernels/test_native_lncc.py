@@ -234,7 +234,8 @@ def test_lent_memory_is_overwritten(
     monkeypatch.setattr(native, "empty", memory.empty)
     moving, fixed = (rand(*shape, seed=k, dtype=torch.float32) for k in (0, 1))
     weight = weights("number", shape).float()
-    poison = [memory.empty(shape, torch.float32, torch.device("cpu")).fill_(torch.nan) for _ in range(3)]
+    cpu = torch.device("cpu")
+    poison = [memory.empty(shape, torch.float32, cpu).fill_(torch.nan) for _ in range(3)]
     addresses = {p.data_ptr() for p in poison}
     del poison
     _, *grads = run(native, moving, fixed, weight, 2, gradient=gradient)

@@ -1,4 +1,4 @@
-"""Jacobian determinants and strict folds by the fused kernels; what they are: `kernels.jacobian`."""
+"""Jacobian determinants and folds by the fused kernels; what they are: `kernels.jacobian`."""
 
 from __future__ import annotations
 

@@ -14,6 +14,10 @@ from fireants_engine.kernels.native.memory import empty
 from fireants_engine.kernels.reference import scaled
 
 
+WIDE = torch.float64
+"""Of matrices: the offsets of large images need it."""
+
+
 class WarpShape(Structure):
     """`struct WarpShape` of warp.cpp."""
 
@@ -59,7 +63,7 @@ class _Warp(torch.autograd.Function):
         dim = len(out)
         plain, field = checked("warp", image, u)
         assert plain is not None
-        maps = matrix.detach().to(image.device, torch.float64).reshape(-1, dim, dim + 1).contiguous()
+        maps = matrix.detach().to(image.device, WIDE).reshape(-1, dim, dim + 1).contiguous()
         shape = _shape(plain, len(maps), out, field, border, nearest)
         result = empty((shape.rows, shape.channels, *out), plain.dtype, plain.device)
         call("warp", plain.dtype, shape, plain, maps, field, result)
