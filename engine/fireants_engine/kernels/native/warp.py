@@ -13,7 +13,6 @@ from fireants_engine.kernels.native.library import call, checked, sizes3
 from fireants_engine.kernels.native.memory import empty
 from fireants_engine.kernels.reference import scaled
 
-
 WIDE = torch.float64
 """Of matrices: the offsets of large images need it."""
 
