@@ -20,4 +20,9 @@ struct WarpShape {
   int32_t dim, border, nearest, threads;
 };
 
+// pairs x halves rows of `channels` times `samples` numbers.
+struct DescentShape {
+  int64_t pairs, halves, channels, samples, threads;
+};
+
 }  // namespace fireants

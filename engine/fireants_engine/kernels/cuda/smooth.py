@@ -1,0 +1,62 @@
+"""Smoothing on CUDA; the operation and its struct: `native.smooth`."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from fireants_engine.kernels.cuda.launch import Kernels, blocks
+
+_TILE = (8, 32)
+"""Lines and samples of a block's tile, kHigh and kWide of smooth.cuh."""
+
+_WIDEST = 8
+"""Largest radius that the one-pass kernel is compiled for; beyond, an axis at a time."""
+
+_CHUNK = 32
+"""Planes that one block marches through."""
+
+
+@lru_cache(maxsize=64)
+def _taps(sigma: float, size: int, scale: float, dtype: torch.dtype, device: torch.device):
+    """Radius, weights and factors of one axis, on the device: made once, then at hand."""
+    radius = 0
+    if sigma > 0 and size > 1:
+        radius = min(max(1, math.ceil(3 * sigma - 1e-9)), size - 1)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    weight = torch.exp(-0.5 * (offsets / sigma) ** 2) if radius else torch.ones(1).double()
+    running = torch.cat((torch.zeros(1, dtype=torch.float64), weight.cumsum(0)))
+    place = torch.arange(size)
+    low, high = (radius - place).clamp(min=0), (radius + size - place).clamp(max=2 * radius + 1)
+    factor = scale / (running[high] - running[low])
+    return radius, weight.to(device, dtype), factor.to(device, dtype)
+
+
+def _smooth(dtype, shape, field: Tensor, out: Tensor) -> None:
+    sizes, scales = tuple(shape.size), (shape.scale, 1.0, 1.0)
+    taps = [
+        _taps(sigma, size, scale, dtype, field.device)
+        for sigma, size, scale in zip(shape.sigma, sizes, scales, strict=True)
+    ]
+    radii, weights, factors = zip(*taps, strict=True)
+    if max(radii) <= _WIDEST:
+        nz, ny, nx = sizes
+        tiles = -(-nx // _TILE[1]) * -(-ny // _TILE[0])
+        grid = tiles, -(-nz // _CHUNK), shape.volumes
+        defines = tuple(zip(("RZ", "RY", "RX"), radii, strict=True))
+        run = Kernels("smooth", field, defines)
+        run("smooth_tile", grid, nz, ny, nx, _CHUNK, 0, *weights, *factors, field, out)
+        return
+    run, source = Kernels("smooth", field), field
+    for axis, (radius, weight, factor) in enumerate(taps):
+        target = out if axis == 2 else torch.empty_like(out)
+        stride = math.prod(sizes[axis + 1 :])
+        given = out.numel(), sizes[axis], stride, radius, 0
+        run("smooth_axis", (blocks(out.numel()),), *given, weight, factor, source, target)
+        source = target
+
+
+ENTRIES = {"smooth": _smooth}

@@ -1,0 +1,79 @@
+"""The CUDA text of smoothing and of the directions, run on the CPU, against plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from fireants_engine.kernels import descent, reference
+from fireants_engine.kernels.native import descent as fast_descent
+from fireants_engine.kernels.native import smooth as fast_smooth
+from tests.engine.kernels import shim
+from tests.engine.kernels.test_native import close, noise
+
+pytestmark = pytest.mark.skipif(shim.COMPILER is None, reason="the shim needs g++")
+
+
+@pytest.fixture(autouse=True)
+def cuda_kernels() -> Iterator[None]:
+    with shim.on_the_cpu():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("size", "sigma"),
+    [
+        ((9, 40), (1.0, 0.7)),
+        ((33, 5), (0.0, 2.0)),
+        ((37, 9, 34), (0.8, 1.0, 0.6)),  # more planes than a block marches through
+        ((6, 1, 35), (2.5, 1.0, 0.3)),  # taps longer than the axis
+        ((30, 4, 5), (4.0, 1.0, 1.0)),  # too wide for one pass
+    ],
+)
+def test_smoothing(size: tuple[int, ...], sigma: tuple[float, ...]) -> None:
+    field = noise(2, len(size), *size)
+    found = fast_smooth.smooth(field, sigma, -0.5)
+    close(found, reference.smooth(field, sigma, -0.5), 1e-10)
+
+
+def test_smoothing_in_single_precision() -> None:
+    field = noise(1, 3, 9, 12, 34).float()
+    sigma = (1.0, 1.0, 1.0)
+    close(fast_smooth.smooth(field, sigma), reference.smooth(field, sigma), 1e-5)
+
+
+@pytest.mark.parametrize("with_mean", [True, False])
+@pytest.mark.parametrize("shape", [(4, 2, 9, 40), (2, 3, 7, 8, 9), (3, 12)])
+def test_adam(shape: tuple[int, ...], with_mean: bool) -> None:
+    grad, second = noise(*shape), noise(*shape, seed=1).square()
+    first = noise(*shape, seed=2) if with_mean else None
+    counts = [3, 7] if shape[0] % 2 == 0 else [1, 2, 3]
+    sets = [[t if t is None else t.clone() for t in (grad, first, second)] for _ in range(2)]
+    hyper = 0.9 if with_mean else 0.0, 0.99, 0.01
+    found = fast_descent.adam(*sets[0], counts, *hyper)
+    truth = descent.adam(*sets[1], counts, *hyper)
+    close(found.values, truth.values, 1e-10)
+    close(found.peaks, truth.peaks, 1e-10)
+    for one, other in zip(sets[0][1:], sets[1][1:], strict=True):
+        if other is not None:
+            close(one, other, 1e-10)
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 9, 40), (2, 3, 7, 8, 9), (2, 5, 3, 4)])
+def test_levenberg_marquardt(shape: tuple[int, ...]) -> None:
+    grad, damping = 1e-6 * noise(*shape), torch.tensor([0.3, 2.0], dtype=torch.float64)
+    found = fast_descent.levenberg_marquardt(grad.clone(), damping, 1)
+    truth = descent.levenberg_marquardt(grad.clone(), damping, 1)
+    close(found.values, truth.values, 1e-10)
+    close(found.peaks, truth.peaks, 1e-10)
+
+
+def test_what_is_no_number_shows_in_the_peak_of_its_channel() -> None:
+    grad = noise(1, 2, 9, 40)
+    grad[0, 1, 3, 4] = torch.nan
+    moments = torch.zeros_like(grad), torch.ones_like(grad)
+    peaks = fast_descent.adam(grad, *moments, [1], 0.9, 0.99, 0.0).peaks
+    assert peaks[0, 1].isnan()
+    assert peaks[0].isnan().sum() >= 1
