@@ -25,4 +25,17 @@ struct DescentShape {
   int64_t pairs, halves, channels, samples, threads;
 };
 
+struct JacobianShape {
+  int64_t rows;
+  int64_t size[3];
+  int32_t dim, threads;
+};
+
+// weight_rows: 1 serves all rows. window: 0 B-spline of order 3, 1 Gaussian, 2 linear. approximate:
+// moving samples count in their nearest bin and the caller convolves.
+struct ParzenShape {
+  int64_t rows, channels, voxels, weight_rows;
+  int32_t bins, window, approximate, threads;
+};
+
 }  // namespace fireants

@@ -207,6 +207,20 @@ T __ldg(const T* at) {
   return *at;
 }
 
+// What never becomes part of a fused multiply-add.
+inline float __fmul_rn(float a, float b) {
+  volatile float product = a * b;
+  return product;
+}
+
+inline double __dmul_rn(double a, double b) {
+  volatile double product = a * b;
+  return product;
+}
+
+inline int __float2int_rn(float value) { return static_cast<int>(std::lrint(value)); }
+inline long long __double2ll_rn(double value) { return std::llrint(value); }
+
 using std::exp;
 using std::fabs;
 using std::floor;
