@@ -19,7 +19,7 @@ setup: .venv/.ready kernels system ## create .venv and install everything, syste
 
 kernels: .venv/.kernels ## build the fused CPU kernels into .venv, where there is a C++ compiler
 
-.venv/.kernels: cuda_ext/pyproject.toml cuda_ext/CMakeLists.txt $(wildcard cuda_ext/src/*.h cuda_ext/src/cpu/* cuda_ext/fireants_kernels/*.py) | .venv/.ready
+.venv/.kernels: cuda_ext/pyproject.toml cuda_ext/CMakeLists.txt $(wildcard cuda_ext/src/*.h cuda_ext/src/cpu/* cuda_ext/src/cuda/* cuda_ext/fireants_kernels/*.py) | .venv/.ready
 	@scripts/setup.sh kernels
 
 system:

@@ -43,18 +43,16 @@ REFERENCE = KernelTable(
     strict_fold_mask=jacobian.strict_fold_mask,
 )
 
-BACKENDS = ("native", "reference")
-"""Names of all there are, fastest first; `available` tells which of them are here."""
+BACKENDS = ("native", "cuda", "reference")
+"""Names of all there are; `missing` tells which of them are not here."""
 
 
-@cache
-def _native() -> KernelTable:
-    """The fused CPU kernels; raises BackendUnavailableError where their library is missing."""
+def _fused(name: str) -> KernelTable:
+    """The fused kernels: their functions run on the device of the tensors they are given."""
     from fireants_engine.kernels import native
 
-    native.library.library()
     return KernelTable(
-        name="native",
+        name=name,
         warp=native.warp.warp,
         sample=reference.sample,
         compose=native.warp.compose,
@@ -69,12 +67,32 @@ def _native() -> KernelTable:
     )
 
 
+@cache
+def _native() -> KernelTable:
+    """The fused CPU kernels; raises BackendUnavailableError where their library is missing."""
+    from fireants_engine.kernels import native
+
+    native.library.library()
+    return _fused("native")
+
+
+@cache
+def _cuda() -> KernelTable:
+    """The fused CUDA kernels; raises BackendUnavailableError where they cannot run."""
+    from fireants_engine.kernels.cuda import launch
+
+    launch.require()
+    return _fused("cuda")
+
+
 def load(name: str) -> KernelTable:
     """The table of a backend; raises BackendUnavailableError, with what to do, where it is not."""
     if name == "reference":
         return REFERENCE
     if name == "native":
         return _native()
+    if name == "cuda":
+        return _cuda()
     raise BackendUnavailableError(
         f"Kernels {name!r} are not installed; choose auto or one of: {', '.join(BACKENDS)}."
     )
@@ -97,20 +115,32 @@ def select(kernels: str = "auto", device: str = "cpu") -> tuple[KernelTable, str
     Raises BackendUnavailableError when a backend asked for by name is absent or does not run on
     that device.
     """
-    on_cpu = device.startswith("cpu")
+    kind = device.split(":", maxsplit=1)[0]
     if kernels == "auto":
-        if not on_cpu:
-            return REFERENCE, f"auto chose reference (plain torch): it is what runs on {device}."
-        try:
-            return load("native"), f"auto chose native (fused C++ kernels) on {device}."
-        except BackendUnavailableError as error:
-            return REFERENCE, f"auto chose reference (plain torch) on {device}. {error}"
+        return _auto(kind, device)
     table = load(kernels)
-    if kernels == "native" and not on_cpu:
+    needs = {"native": "cpu", "cuda": "cuda"}.get(kernels, kind)
+    if needs != kind:
         raise BackendUnavailableError(
-            f"Kernels 'native' run on the CPU, not on {device}; choose device cpu, or kernels auto."
+            f"Kernels {kernels!r} run on device {needs}, not on {device}; choose device {needs}, "
+            "or kernels auto."
         )
     return table, f"{kernels} was asked for."
+
+
+def _auto(kind: str, device: str) -> tuple[KernelTable, str]:
+    if kind == "cuda":
+        # to be changed by the first `make gpu-check` that is green
+        return REFERENCE, (
+            f"auto chose reference (plain torch) on {device}: the CUDA kernels have not been run "
+            "on a GPU by their makers yet; ask for them with kernels cuda."
+        )
+    if kind != "cpu":
+        return REFERENCE, f"auto chose reference (plain torch): it is what runs on {device}."
+    try:
+        return load("native"), f"auto chose native (fused C++ kernels) on {device}."
+    except BackendUnavailableError as error:
+        return REFERENCE, f"auto chose reference (plain torch) on {device}. {error}"
 
 
 def describe(table: KernelTable) -> dict[str, str]:

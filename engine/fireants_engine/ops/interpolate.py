@@ -1,4 +1,7 @@
-"""Interpolation between voxels: nearest, linear, cubic B-spline, windowed sinc."""
+"""Interpolation between voxels: nearest, linear, cubic B-spline, windowed sinc.
+
+SciPy and ITK are imported by those that use them: the loop itself runs on torch and numpy alone.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from fireants_engine.errors import InputError
@@ -88,6 +89,8 @@ class BSpline(Interpolator):
 
     @staticmethod
     def _prefilter(channel: np.ndarray) -> np.ndarray:
+        from scipy import ndimage
+
         out: Any = channel.astype(np.float32)
         kind: Any = np.float32  # the stubs know float64 only
         for axis, n in enumerate(channel.shape):
@@ -96,6 +99,8 @@ class BSpline(Interpolator):
         return out
 
     def __call__(self, coords: np.ndarray) -> Tensor:
+        from scipy import ndimage
+
         out = torch.empty((len(self.coefficients), *coords.shape[1:]), dtype=torch.float32)
         for channel, values in zip(self.coefficients, out, strict=True):
             ndimage.map_coordinates(
@@ -114,9 +119,13 @@ class Sinc(Interpolator):
     support = 5
 
     def __init__(self, data: Tensor) -> None:
+        import SimpleITK as sitk
+
         self.channels = [sitk.GetImageFromArray(c.float().numpy()) for c in data]
 
     def __call__(self, coords: np.ndarray) -> Tensor:
+        import SimpleITK as sitk
+
         # An image of the slab's shape whose displacement field leads to the coordinates: its
         # samples lie on that image's, so only the image itself is interpolated.
         shape = coords.shape[1:]

@@ -1,8 +1,10 @@
-"""CUDA kernels on the CPU: compiled with the shim, launched as the driver would."""
+"""CUDA kernels in tests: on a GPU where FIREANTS_TEST_DEVICE names one (`make gpu-check`), else on
+the CPU, compiled with the shim and launched as the driver would."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 
 from fireants_engine.kernels import cuda
 from fireants_engine.kernels.cuda import launch
@@ -19,6 +22,7 @@ from fireants_engine.kernels.native import library
 
 SOURCES = Path(__file__).resolve().parents[3] / "cuda_ext" / "src"
 COMPILER = shutil.which("g++")
+DEVICE = os.environ.get("FIREANTS_TEST_DEVICE", "cpu")
 _built = TemporaryDirectory(prefix="fireants-shim-")
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
@@ -60,4 +64,17 @@ def on_the_cpu() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "launcher", run)
         patch.setitem(library._CALLS, "cpu", cuda.call)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cuda_kernels() -> Iterator[None]:
+    """For test modules to import: tensors are made on the device under test, or the shim runs."""
+    if DEVICE == "cpu":
+        if COMPILER is None:
+            pytest.skip("the shim needs g++")
+        with on_the_cpu():
+            yield
+        return
+    with torch.device(DEVICE):
         yield

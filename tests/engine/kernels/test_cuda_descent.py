@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from fireants_engine.kernels import descent, reference
 from fireants_engine.kernels.native import descent as fast_descent
 from fireants_engine.kernels.native import smooth as fast_smooth
-from tests.engine.kernels import shim
-from tests.engine.kernels.test_native import close, noise
+from tests.engine.kernels.cases import close, noise
+from tests.engine.kernels.shim import cuda_kernels
 
-pytestmark = pytest.mark.skipif(shim.COMPILER is None, reason="the shim needs g++")
-
-
-@pytest.fixture(autouse=True)
-def cuda_kernels() -> Iterator[None]:
-    with shim.on_the_cpu():
-        yield
+__all__ = ["cuda_kernels"]
 
 
 @pytest.mark.parametrize(

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 from fireants_engine.kernels import reference
 from fireants_engine.kernels.native import warp as fast
-from tests.engine.kernels import shim
-from tests.engine.kernels.test_native import SIZES, close, gradients, maps, noise
+from tests.engine.kernels.cases import SIZES, close, gradients, maps, noise
+from tests.engine.kernels.shim import cuda_kernels
 
-pytestmark = pytest.mark.skipif(shim.COMPILER is None, reason="the shim needs g++")
-
-
-@pytest.fixture(autouse=True)
-def cuda_kernels() -> Iterator[None]:
-    with shim.on_the_cpu():
-        yield
+__all__ = ["cuda_kernels"]
 
 
 @pytest.mark.parametrize("border", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from dataclasses import FrozenInstanceError, fields
@@ -11,12 +12,16 @@ import pytest
 
 from fireants_engine.errors import BackendUnavailableError
 from fireants_engine.kernels import BACKENDS, REFERENCE, describe, load, missing, select, table
+from fireants_engine.kernels.cuda import launch
 from fireants_engine.kernels.native import library
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_every_backend_fills_every_slot(name: str) -> None:
-    if why := missing().get(name):
+def test_every_backend_fills_every_slot(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name == "cuda":  # filling a table needs no GPU
+        table._cuda.cache_clear()
+        monkeypatch.setattr(launch, "problem", lambda: None)
+    elif why := missing().get(name):
         pytest.skip(why)
     kernels = load(name)
     assert kernels.name == name
@@ -43,11 +48,38 @@ def test_auto_says_what_it_chose() -> None:
     assert select("reference")[0] is REFERENCE
 
 
-def test_native_kernels_do_not_run_elsewhere() -> None:
-    assert select("auto", "cuda:0")[0] is REFERENCE
+def test_kernels_do_not_run_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     if "native" not in missing():
         with pytest.raises(BackendUnavailableError, match=r"cuda:0; choose device cpu"):
             select("native", "cuda:0")
+    monkeypatch.setattr(launch, "problem", lambda: None)
+    with pytest.raises(BackendUnavailableError, match=r"not on cpu; choose device cuda"):
+        select("cuda", "cpu")
+    assert select("cuda", "cuda:1")[0].name == "cuda"
+    table._cuda.cache_clear()
+
+
+def test_cuda_kernels_are_chosen_by_name_until_a_gpu_has_proved_them() -> None:
+    chosen, why = select("auto", "cuda:0")
+    assert chosen is REFERENCE
+    assert "ask for them with kernels cuda" in why
+
+
+def test_why_cuda_kernels_cannot_run_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("fireants_kernels"):
+        driver = importlib.import_module("fireants_kernels.driver")
+
+        def library() -> object:
+            raise OSError("libcuda.so.1: no such file")
+
+        monkeypatch.setattr(driver, "library", library)
+        told = "cannot run here .libcuda.so.1: no such file.; choose auto or reference"
+    else:
+        told = "not installed; pip install fireants-kernels"
+    launch.problem.cache_clear()
+    with pytest.raises(BackendUnavailableError, match=told):
+        load("cuda")
+    launch.problem.cache_clear()
 
 
 @pytest.mark.parametrize(
