@@ -4,10 +4,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 export QT_API = pyqt6
 
-.PHONY: help setup system kernels demo test lint format docs wheel clean
+.PHONY: help setup system kernels demo test gpu-check lint format docs wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.ready kernels system ## create .venv and install everything, system libraries included
 
@@ -31,6 +31,11 @@ demo: .venv/.ready kernels $(if $(DISPLAY)$(WAYLAND_DISPLAY),system) ## register
 
 test: setup .venv-oracle/.ready ## run the tests (ARGS="-k grid" passes arguments to pytest)
 	@scripts/test.sh $(ARGS)
+
+# Needs no .venv: any Python with a CUDA torch, numpy and pytest will do, without a network.
+gpu-check: PYTHON ?= python3
+gpu-check: ## test and time the CUDA kernels on this machine's GPU (PYTHON=...: with a CUDA torch)
+	@$(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 lint: setup ## check style, types, import layers and the plugin's manifest
 	$(BIN)/ruff check .
