@@ -5,6 +5,7 @@ A section is a list of paragraphs and tables (names, lines); `page.py` writes th
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 Table = tuple[list[str], list[list[str]]]
@@ -253,3 +254,38 @@ def near_best(cells: list[dict]) -> tuple[float, float]:
     """(best mean Dice, share of the cells within NEAR of it)."""
     best = max(c["dice"] for c in cells)
     return best, sum(c["dice"] >= best - NEAR for c in cells) / len(cells)
+
+
+def kernels(result: dict, machine: str) -> Blocks:
+    """One row per operation: the fused kernels, and how much longer the other forms take."""
+    rows = {(row["operation"], row["form"]): row for row in result["rows"]}
+    volume = math.prod(result["size"]) * 4 / 2**20
+    forms = {"torch": "plain torch", "usual": "as is usual", "compiled": "torch.compile"}
+    forms = {form: name for form, name in forms.items() if any(form == f for _, f in rows)}
+    lines = []
+    for name in dict.fromkeys(row["operation"] for row in result["rows"]):
+        own = rows[name, "native"]
+        share = own["least_gb"] / own["seconds"] / result["bandwidth_gb_s"]
+        cells = [own["title"], f"{1e3 * own['seconds']:.0f}", f"{share:.0%}"]
+        for form in forms:
+            other = rows.get((name, form))
+            if other is None:
+                cells.append("")
+                continue
+            ratio = other["seconds"] / own["seconds"]
+            cells.append(f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x")
+        known = [own, *(rows[name, form] for form in forms if (name, form) in rows)]
+        cells.append(" / ".join(f"{max(0.0, row['mib']) / volume:.1f}" for row in known))
+        lines.append(cells)
+    size = " x ".join(map(str, result["size"]))
+    return [
+        "## Kernels",
+        f"Every operation of a step at {size} voxels, float32, least time of several rounds, each "
+        "form in a process of its own. *Share*: bytes that have to pass through memory at least, "
+        f"over the time and the bandwidth of a copy ({result['bandwidth_gb_s']:.1f} GB/s). Ratios: "
+        "how many times as long the form takes as the fused kernels. *Memory*: what is added to "
+        "the inputs at the height, in volumes of one channel, in the order of the columns.",
+        machine,
+        (["operation", "fused, ms", "share", *forms.values(), "memory"], lines),
+        "`python benchmarks/kernels.py --compile`",
+    ]

@@ -121,6 +121,7 @@ def main() -> int:
     volume = math.prod(shape) * 4
     speed = bandwidth()
     for row in rows:
+        row["title"] = OPERATIONS[row["operation"]].title
         row["least_gb"] = OPERATIONS[row["operation"]].least * volume / 1e9
     result = {
         "machine": machine(args.threads),

@@ -205,6 +205,7 @@ SECTIONS = {
     "lung": lung,
     "multimodal": multimodal,
     "interop": interop,
+    "kernels": study(_studies.kernels),
     "gui": gui,
     "conditioning": study(_studies.conditioning),
     "regularisers": study(_studies.regularisers),
