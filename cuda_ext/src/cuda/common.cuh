@@ -26,6 +26,10 @@ __device__ __forceinline__ T not_a_number() {
   return static_cast<T>(nan(""));
 }
 
+// A product that is rounded before it is added to anything, as torch does it.
+__device__ __forceinline__ float times(float a, float b) { return __fmul_rn(a, b); }
+__device__ __forceinline__ double times(double a, double b) { return __dmul_rn(a, b); }
+
 // The larger; NaN where one is.
 template <class T>
 __device__ __forceinline__ T larger(T a, T b) {

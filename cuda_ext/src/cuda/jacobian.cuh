@@ -63,12 +63,8 @@ __device__ __forceinline__ void march(const JacobianShape& s, const REAL* __rest
   }
 }
 
-// A product that is rounded before it is added to anything, as torch does it: fused, a determinant
-// of about 0 has another sign.
-__device__ __forceinline__ float times(float a, float b) { return __fmul_rn(a, b); }
-__device__ __forceinline__ double times(double a, double b) { return __dmul_rn(a, b); }
-
-// Of the matrix with these rows, in the order of `kernels.jacobian`; 2D ignores c.
+// Of the matrix with these rows, in the order of `kernels.jacobian`; 2D ignores c. Products
+// are rounded: fused, a determinant of about 0 has another sign.
 __device__ __forceinline__ REAL determinant(const REAL* a, const REAL* b, const REAL* c) {
   if (DIM == 2) return times(a[0], b[1]) - times(a[1], b[0]);
   const REAL x = times(b[1], c[DIM - 1]) - times(b[DIM - 1], c[1]);
