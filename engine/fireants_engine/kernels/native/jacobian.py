@@ -21,7 +21,7 @@ def _run(name: str, u: Tensor, kind: torch.dtype | None) -> Tensor:
     """`fireants_{name}` of u: one number of type `kind`, or of u's, per voxel."""
     (field,) = checked(name, u)
     assert field is not None
-    rows, dim, *size = field.shape
+    rows, dim, *size = field.shape if field.ndim > 1 else (0, 0)
     if dim not in (2, 3) or len(size) != dim:
         raise ValueError(f"{name}: u of shape {tuple(u.shape)} is no field of 2 or 3 axes")
     shape = JacobianShape(rows, sizes3(tuple(size)), dim, torch.get_num_threads())

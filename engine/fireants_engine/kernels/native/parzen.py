@@ -70,6 +70,8 @@ def parzen_mi(
     """`kernels.parzen.parzen_mi`: both images are binned on the way, no volume is stored but the
     gradient. Raises TypeError for another device or precision than float32 and float64."""
     check(moving, fixed, (moving_range, fixed_range), weight, bins, window, histogram)
+    if any(ends.device != moving.device for ends in (moving_range, fixed_range)):
+        raise TypeError(f"parzen_mi: ranges have to be on {moving.device}, as the images")
     ranges = torch.cat((moving_range, fixed_range), 1).to(moving.dtype)
     return _ParzenMI.apply(  # pyright: ignore[reportReturnType]
         moving, fixed, ranges, weight, bins, window, normalised, histogram
