@@ -38,4 +38,13 @@ struct ParzenShape {
   int32_t bins, window, approximate, threads;
 };
 
+// mask_rows: 0 without a mask; weight: (weight_rows, weight_channels) volumes where weight_field,
+// numbers otherwise; 1 serves all rows or channels.
+struct LnccShape {
+  int64_t rows, channels, size[3], radius;
+  int64_t mask_rows, weight_rows, weight_channels, weight_field;
+  int64_t gaussian, squared, exact, threads;
+  double epsilon;
+};
+
 }  // namespace fireants

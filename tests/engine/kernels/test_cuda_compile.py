@@ -17,11 +17,24 @@ except OSError as error:
 FIELDS = {"DIM": 3, "INDEX": "int"}
 FLAT = {"DIM": 2, "INDEX": "long long"}
 RADII = {"RX": 3, "RY": 3, "RZ": 3}
+SCORE = {"MASK": 0, "SLOPES": 3, "EXACT": 1, "SQUARED": 1}
+BOX = {"RADIUS": 3, "FLAT": 0, "GAUSSIAN": 0, "ROWS": 2, "BACK_ROWS": 2, "INDEX": "unsigned"}
+WIDEST = {"RADIUS": 4, "GAUSSIAN": 1, "ROWS": 1, "BACK_ROWS": 1, "INDEX": "long long"}
+ALL = {"MASK": 1, "SLOPES": 5}
+APPROXIMATE = {"SLOPES": 5, "EXACT": 0, "SQUARED": 0}
 VARIANTS = {
     "warp.cuh": (FIELDS, FLAT),
     "reduce.cuh": ({},),
     "smooth.cuh": (RADII, {"RX": 8, "RY": 8, "RZ": 8}, {}),
     "descent.cuh": ({},),
+    "lncc.cuh": (
+        BOX | SCORE,
+        BOX | SCORE | WIDEST | ALL,
+        BOX | SCORE | WIDEST | {"RADIUS": 5},
+        BOX | SCORE | APPROXIMATE,
+        BOX | SCORE | ALL | {"FLAT": 1, "BACK_ROWS": 1},
+    ),
+    "lncc_wide.cuh": (SCORE, SCORE | ALL, SCORE | APPROXIMATE),
     "jacobian.cuh": (
         {"DIM": 3, "WIDTH": 32, "PLANES": 16},
         {"DIM": 2, "WIDTH": 256, "PLANES": 16},
@@ -45,7 +58,8 @@ def compiled(file: str, defines: dict, real: str, architecture: int) -> tuple[by
 
 
 def test_all_files_are_here() -> None:
-    assert {name for name in nvrtc.sources() if name.endswith(".cuh")} == {*VARIANTS, "common.cuh"}
+    included = {"common.cuh", "lncc_score.cuh"}
+    assert {name for name in nvrtc.sources() if name.endswith(".cuh")} == {*VARIANTS, *included}
 
 
 @pytest.mark.parametrize("file", sorted(VARIANTS))

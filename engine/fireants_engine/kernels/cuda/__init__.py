@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import torch
 
-from fireants_engine.kernels.cuda import descent, jacobian, smooth, warp
+from fireants_engine.kernels.cuda import descent, jacobian, lncc, smooth, warp
 from fireants_engine.kernels.cuda.launch import problem
 
-ENTRIES = {**warp.ENTRIES, **smooth.ENTRIES, **descent.ENTRIES, **jacobian.ENTRIES}
+ENTRIES = {
+    **warp.ENTRIES,
+    **smooth.ENTRIES,
+    **descent.ENTRIES,
+    **jacobian.ENTRIES,
+    **lncc.ENTRIES,
+}
 """Operation -> function of (dtype, *arguments of the C function of that name)."""
 
 __all__ = ["ENTRIES", "call", "problem"]

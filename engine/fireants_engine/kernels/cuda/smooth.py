@@ -20,6 +20,15 @@ _CHUNK = 32
 """Planes that one block marches through."""
 
 
+def factors(weight: Tensor, size: int) -> Tensor:
+    """One over the sum of the weights that lie on an axis, for each of its samples."""
+    radius = len(weight) // 2
+    running = torch.cat((torch.zeros(1, dtype=torch.float64), weight.cumsum(0)))
+    place = torch.arange(size)
+    low, high = (radius - place).clamp(min=0), (radius + size - place).clamp(max=2 * radius + 1)
+    return 1 / (running[high] - running[low])
+
+
 @lru_cache(maxsize=64)
 def _taps(sigma: float, size: int, scale: float, dtype: torch.dtype, device: torch.device):
     """Radius, weights and factors of one axis, on the device: made once, then at hand."""
@@ -28,11 +37,7 @@ def _taps(sigma: float, size: int, scale: float, dtype: torch.dtype, device: tor
         radius = min(max(1, math.ceil(3 * sigma - 1e-9)), size - 1)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weight = torch.exp(-0.5 * (offsets / sigma) ** 2) if radius else torch.ones(1).double()
-    running = torch.cat((torch.zeros(1, dtype=torch.float64), weight.cumsum(0)))
-    place = torch.arange(size)
-    low, high = (radius - place).clamp(min=0), (radius + size - place).clamp(max=2 * radius + 1)
-    factor = scale / (running[high] - running[low])
-    return radius, weight.to(device, dtype), factor.to(device, dtype)
+    return radius, weight.to(device, dtype), (scale * factors(weight, size)).to(device, dtype)
 
 
 def _smooth(dtype, shape, field: Tensor, out: Tensor) -> None:
@@ -41,14 +46,14 @@ def _smooth(dtype, shape, field: Tensor, out: Tensor) -> None:
         _taps(sigma, size, scale, dtype, field.device)
         for sigma, size, scale in zip(shape.sigma, sizes, scales, strict=True)
     ]
-    radii, weights, factors = zip(*taps, strict=True)
+    radii, weights, by = zip(*taps, strict=True)
     if max(radii) <= _WIDEST:
         nz, ny, nx = sizes
         tiles = -(-nx // _TILE[1]) * -(-ny // _TILE[0])
         grid = tiles, -(-nz // _CHUNK), shape.volumes
         defines = tuple(zip(("RZ", "RY", "RX"), radii, strict=True))
         run = Kernels("smooth", field, defines)
-        run("smooth_tile", grid, nz, ny, nx, _CHUNK, 0, *weights, *factors, field, out)
+        run("smooth_tile", grid, nz, ny, nx, _CHUNK, 0, *weights, *by, field, out)
         return
     run, source = Kernels("smooth", field), field
     for axis, (radius, weight, factor) in enumerate(taps):
