@@ -50,33 +50,45 @@ def window_stats(
 ) -> FixedImage:
     """`lncc.window_stats` without the work: nothing of the size of the image is computed."""
     del radius, epsilon  # `lncc` is given them too
-    if mask is not None and (
-        len(mask) not in (1, len(image)) or tuple(mask.shape[1:]) != (1, *image.shape[2:])
-    ):
-        raise ValueError(
-            f"lncc: a mask of shape {tuple(mask.shape)} does not fit an image of "
-            f"{tuple(image.shape)}"
-        )
+    _check_mask(mask, image)
     return FixedImage(None if mask is None else mask.detach(), window, scaling)
 
 
-def _pairs(scaling: Scaling | None, rows: int) -> Tensor | None:
+def _check_mask(mask: Tensor | None, image: Tensor) -> None:
+    """Raise ValueError where the mask is not one of one row, or of all, of the image."""
+    spatial = tuple(image.shape[2:])
+    if mask is None or tuple(mask.shape) in ((1, 1, *spatial), (*image.shape[:1], 1, *spatial)):
+        return
+    raise ValueError(
+        f"lncc: a mask of shape {tuple(mask.shape)} does not fit an image of {tuple(image.shape)}"
+    )
+
+
+def _pairs(scaling: Scaling | None, image: Tensor) -> Tensor | None:
     """(B, 2) doubles."""
     if scaling is None:
         return None
-    both = torch.stack([t.detach().double().reshape(-1) for t in scaling], 1)
-    return both.expand(rows, 2).contiguous()
+    rows = len(image)
+    if any(tuple(t.shape) not in ((1,), (rows,)) for t in scaling):
+        sizes = " and ".join(str(tuple(t.shape)) for t in scaling)
+        raise ValueError(f"lncc: a scaling of shapes {sizes} does not fit {rows} rows")
+    if any(t.device != image.device for t in scaling):
+        raise TypeError(f"lncc: a scaling has to be on {image.device}, as the images")
+    return torch.stack([t.detach().double().expand(rows) for t in scaling], 1)
 
 
 def _weight_layout(weight: Tensor, image: Tensor) -> tuple[Tensor, bool]:
     """The weight as (B or 1, C or 1, 1...) numbers or as such volumes; is it volumes?"""
     spatial = tuple(image.shape[2:])
-    if torch.broadcast_shapes(weight.shape, image.shape) != image.shape:
+    own = (1,) * (image.ndim - weight.ndim) + tuple(weight.shape)
+    if len(own) != image.ndim or any(
+        a not in (1, b) for a, b in zip(own, image.shape, strict=True)
+    ):
         raise ValueError(
             f"lncc: a weight of shape {tuple(weight.shape)} does not fit images of "
             f"{tuple(image.shape)}"
         )
-    wide = weight.reshape((1,) * (image.ndim - weight.ndim) + tuple(weight.shape))
+    wide = weight.reshape(own)
     if all(size == 1 for size in wide.shape[2:]):
         return wide, False
     return wide.expand(*wide.shape[:2], *spatial), True
@@ -140,17 +152,22 @@ def lncc(
             f"lncc: images of shapes {tuple(moving.shape)} and {tuple(fixed.shape)}; they have to "
             "be of one"
         )
+    if not 3 <= moving.ndim <= 5:
+        raise ValueError(f"lncc: images of shape {tuple(moving.shape)} have no 1 to 3 axes")
+    if radius < 0:
+        raise ValueError(f"lncc: a window of radius {radius}; it has to be 0 or more")
     spatial = sizes3(tuple(moving.shape[2:]))
     if 0 in moving.shape or max(spatial) >= 2**31:
         raise ValueError(f"lncc: no samples, or too many, along an axis of {tuple(moving.shape)}")
     rows, channels = moving.shape[:2]
     mask = fixed_stats.mask
+    _check_mask(mask, moving)
     numbers, is_field = _weight_layout(weight, moving)
     shape = LnccShape(
         *(rows, channels, spatial, radius, 0 if mask is None else len(mask)),
         *(*numbers.shape[:2], is_field, fixed_stats.window == "gaussian"),
         *(squared, gradient == "exact", torch.get_num_threads(), epsilon),
     )
-    scalings = _pairs(scaling, rows), _pairs(fixed_stats.scaling, rows)
+    scalings = _pairs(scaling, moving), _pairs(fixed_stats.scaling, moving)
     grad_enabled = torch.is_grad_enabled()
     return _LNCC.apply(moving, fixed, numbers, mask, scalings, shape, grad_enabled)  # pyright: ignore
