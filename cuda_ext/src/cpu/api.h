@@ -14,7 +14,7 @@
 namespace fireants {
 
 // Raised by one whenever a signature or a struct changes; the engine refuses any other.
-constexpr int kAbi = 1;
+constexpr int kAbi = 2;
 
 enum Status : int { kOk = 0, kNoMemory = 1 };
 

@@ -8,14 +8,14 @@
 
 namespace fireants {
 
-// volumes: of (z, y, x) samples each; sigma: voxels, 0 leaves an axis alone. Mirrored by
-// `native/smooth.py`.
+// volumes: of (z, y, x) samples each; sigma: voxels, 0 leaves an axis alone; box: that shape of the
+// same variance instead of a Gaussian; adjoint: the transpose. Mirrored by `native/smooth.py`.
 struct SmoothShape {
   int64_t volumes;
   int64_t size[3];
   double sigma[3];
   double scale;
-  int64_t threads;
+  int64_t box, adjoint, threads;
 };
 
 namespace {
@@ -24,31 +24,56 @@ constexpr int64_t kLines = 32;   // of a strip: it and what it needs stay in the
 constexpr int64_t kPlanes = 24;  // of a piece
 constexpr int kBlock = 32;
 
-// The taps of one axis, and for each place the inverse of those that lie inside.
+// Weights 0, 1, 2, ... samples from the middle, as far as they are not 0.
+std::vector<double> half_window(double sigma, bool box, int64_t size) {
+  const double square = sigma * sigma;
+  double whole = std::max(1.0, std::ceil(3 * sigma - 1e-9));
+  if (box) whole = std::floor((std::sqrt(1 + 12 * square) - 1) / 2);
+  const int64_t n = static_cast<int64_t>(std::min(whole, static_cast<double>(size - 1)));
+  std::vector<double> weight(n + 1, 1.0);
+  for (int64_t k = 0; k <= n && !box; ++k) weight[k] = std::exp(-0.5 * (k / sigma) * (k / sigma));
+  if (box && n < size - 1) {  // the rest of the variance: a part of one more sample at each end
+    const double next = (n + 1.0) * (n + 1.0), own = n * (n + 1.0) * (2 * n + 1.0) / 3;
+    weight.push_back(std::max(0.0, (square * (2 * n + 1) - own) / (2 * (next - square))));
+  }
+  return weight;
+}
+
+// The taps of one axis, and for each place the inverse of the sum of those that lie inside.
 template <class T>
 struct Taps {
   int radius = 0;
+  bool adjoint;
   std::vector<T> weight, inverse;
 
-  Taps(double sigma, int64_t size, double scale) {
-    if (sigma > 0 && size > 1) {
-      radius = std::max(1, static_cast<int>(std::ceil(3 * sigma - 1e-9)));
-      radius = static_cast<int>(std::min<int64_t>(radius, size - 1));
-    }
-    std::vector<double> exact(2 * radius + 1, 1.0);
-    for (int k = -radius; k <= radius && radius; ++k)
-      exact[k + radius] = std::exp(-0.5 * (k / sigma) * (k / sigma));
-    weight.assign(exact.begin(), exact.end());
-    inverse.resize(size);
+  Taps(const SmoothShape& s, int axis, double scale)
+      : adjoint(s.adjoint != 0), weight(1, T(1)), inverse(s.size[axis], static_cast<T>(scale)) {
+    const int64_t size = s.size[axis];
+    if (s.sigma[axis] <= 0 || size <= 1) return;
+    const std::vector<double> half = half_window(s.sigma[axis], s.box != 0, size);
+    radius = static_cast<int>(half.size() - 1);
+    weight.resize(2 * radius + 1);
+    for (int k = -radius; k <= radius; ++k) weight[k + radius] = static_cast<T>(half[std::abs(k)]);
     for (int64_t i = 0; i < size; ++i) {
       double sum = 0;
-      for (int64_t k = low(i); k <= high(i, size); ++k) sum += exact[k + radius];
+      for (int64_t k = low(i); k <= high(i); ++k) sum += half[std::abs(k)];
       inverse[i] = static_cast<T>(scale / sum);
     }
   }
 
   int64_t low(int64_t i) const { return -std::min<int64_t>(radius, i); }
-  int64_t high(int64_t i, int64_t size) const { return std::min<int64_t>(radius, size - 1 - i); }
+  int64_t high(int64_t i) const {
+    return std::min<int64_t>(radius, static_cast<int64_t>(inverse.size()) - 1 - i);
+  }
+
+  // The weights around place i, [low, high], and what their sum is multiplied by. In the adjoint
+  // every sample has its own factor: `own` takes the products, 2 radius + 1 of them.
+  const T* around(int64_t i, T* own, T* factor) const {
+    *factor = adjoint ? T(1) : inverse[i];
+    if (!adjoint) return weight.data() + radius;
+    for (int64_t k = low(i); k <= high(i); ++k) own[k + radius] = weight[k + radius] * inverse[i + k];
+    return own + radius;
+  }
 };
 
 // out[0..n) = inverse * sum_k weight[k] from[k * stride + .], k in [low, high]
@@ -74,45 +99,54 @@ void blend(const T* from, int64_t stride, const T* weight, int64_t low, int64_t 
   }
 }
 
-// Along a line: `padded` has `radius` zeros on either side of its n samples.
+// Along a line: `padded` has `radius` zeros on either side of its n samples, which it may change.
 template <class T>
-void along(const T* padded, const Taps<T>& taps, int64_t n, T* out) {
+void along(T* padded, const Taps<T>& taps, int64_t n, T* out) {
+  T* scaled = taps.adjoint ? padded + taps.radius : out;
+  const auto scale = [&] {
+#pragma omp simd
+    for (int64_t x = 0; x < n; ++x) scaled[x] *= taps.inverse[x];
+  };
+  if (taps.adjoint) scale();
   blend(padded + taps.radius, int64_t(1), taps.weight.data() + taps.radius, -taps.radius,
         taps.radius, T(1), n, out);
-#pragma omp simd
-  for (int64_t x = 0; x < n; ++x) out[x] *= taps.inverse[x];
+  if (!taps.adjoint) scale();
 }
 
 template <class T>
 void smooth(const SmoothShape& s, const T* field, T* out) {
   const int64_t nz = s.size[0], ny = s.size[1], nx = s.size[2];
-  const Taps<T> z_taps(s.sigma[0], nz, s.scale), y_taps(s.sigma[1], ny, 1), x_taps(s.sigma[2], nx, 1);
+  const Taps<T> z_taps(s, 0, s.scale), y_taps(s, 1, 1), x_taps(s, 2, 1);
   const int64_t strips = (ny + kLines - 1) / kLines, chunks = (nz + kPlanes - 1) / kPlanes;
   const int rz = z_taps.radius, ry = y_taps.radius, rx = x_taps.radius;
   struct Scratch {
-    std::vector<T> plane, line;
+    std::vector<T> plane, line, taps;
   };
   std::vector<Scratch> scratch(std::max<int64_t>(1, s.threads));
   for (auto& own : scratch) {
     own.plane.resize((kLines + 2 * ry) * nx);
     own.line.assign(nx + 2 * rx, T(0));
+    own.taps.resize(2 * std::max(rz, ry) + 1);
   }
   parallel(s.volumes * strips * chunks, static_cast<int>(s.threads), [&](int64_t k, int worker) {
     T* plane = scratch[worker].plane.data();
     T* line = scratch[worker].line.data();
+    T* own = scratch[worker].taps.data();
     const int64_t chunk = k % chunks, strip = (k / chunks) % strips;
     const T* from = field + k / (chunks * strips) * nz * ny * nx;
     T* to = out + k / (chunks * strips) * nz * ny * nx;
     const int64_t y0 = strip * kLines, y1 = std::min(ny, y0 + kLines);
     const int64_t low = std::max<int64_t>(0, y0 - ry), high = std::min(ny, y1 + ry);
+    T factor;
     for (int64_t z = chunk * kPlanes; z < std::min(nz, (chunk + 1) * kPlanes); ++z) {
-      blend(from + (z * ny + low) * nx, ny * nx, z_taps.weight.data() + rz, z_taps.low(z),
-            z_taps.high(z, nz), z_taps.inverse[z], (high - low) * nx, plane);
+      const T* weight = z_taps.around(z, own, &factor);
+      blend(from + (z * ny + low) * nx, ny * nx, weight, z_taps.low(z), z_taps.high(z), factor,
+            (high - low) * nx, plane);
       for (int64_t y = y0; y < y1; ++y) {
         T* target = to + (z * ny + y) * nx;
         T* middle = rx ? line + rx : target;
-        blend(plane + (y - low) * nx, nx, y_taps.weight.data() + ry, y_taps.low(y),
-              y_taps.high(y, ny), y_taps.inverse[y], nx, middle);
+        weight = y_taps.around(y, own, &factor);
+        blend(plane + (y - low) * nx, nx, weight, y_taps.low(y), y_taps.high(y), factor, nx, middle);
         if (rx) along(line, x_taps, nx, target);
       }
     }

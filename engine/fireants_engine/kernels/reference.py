@@ -126,35 +126,79 @@ def length(field: Tensor) -> Tensor:
     return total.sqrt_()
 
 
-def gaussian_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
-    """(size, size) matrix that smooths one axis: Gaussian of `sigma` voxels cut at 3 sigma.
+SIGMA_MIN = 0.05
+"""Voxels below which an axis is not smoothed."""
+
+SMOOTHING_WINDOWS = ("gaussian", "box")
+
+_FAR = 2.0**31
+"""Voxels; no axis is longer."""
+
+
+def widths(field: Tensor, sigma_vox: Sequence[float], window: str) -> list[float]:
+    """`sigma_vox` as `smooth` uses it, 0 for an axis that is left alone; ValueError for bad input.
+
+    field: (B, C, *spatial).
+    """
+    if window not in SMOOTHING_WINDOWS:
+        raise ValueError(f"smooth: window {window!r} is not one of {', '.join(SMOOTHING_WINDOWS)}")
+    if len(sigma_vox) != field.ndim - 2:
+        raise ValueError(
+            f"smooth: {len(sigma_vox)} widths do not fit a field of shape {tuple(field.shape)}; "
+            "give one for each axis after the channels"
+        )
+    if not all(map(math.isfinite, sigma_vox)):
+        raise ValueError(f"smooth: widths {list(sigma_vox)} have to be finite numbers of voxels")
+    return [
+        0.0 if sigma < SIGMA_MIN or size == 1 else float(sigma)
+        for sigma, size in zip(sigma_vox, field.shape[2:], strict=True)
+    ]
+
+
+def taps(distance: Tensor, sigma: float, window: str) -> Tensor:
+    """Weights of a window of standard deviation `sigma` at whole distances, all in voxels.
+
+    gaussian: `exp(-d^2 / 2 sigma^2)`, cut at 3 sigma. box: 1 up to the largest r whose variance,
+    r (r + 1) / 3, is not above sigma^2, and at r + 1 the part w of a sample that makes it exactly
+    `(r (r+1) (2r+1) / 3 + 2 w (r+1)^2) / (2r + 1 + 2w) = sigma^2`.
+    """
+    if window == "gaussian":
+        weights = torch.exp(-0.5 * (distance / sigma) ** 2)
+        reach = float(max(1, math.ceil(3 * min(sigma, _FAR) - 1e-9)))
+        return weights * (distance.abs() <= reach)
+    square = sigma * sigma
+    r = float(math.floor(min((math.sqrt(1 + 12 * square) - 1) / 2, _FAR)))
+    rest = square * (2 * r + 1) - r * (r + 1) * (2 * r + 1) / 3
+    part = max(0.0, rest / (2 * ((r + 1) ** 2 - square)))
+    away = distance.abs()
+    inside, end = (away <= r).to(distance.dtype), (away == r + 1).to(distance.dtype)
+    return inside + part * end
+
+
+def smoothing_matrix(size: int, sigma: float, window: str, like: Tensor) -> Tensor:
+    """(size, size) matrix that smooths one axis by `taps`.
 
     Rows sum to 1, so constants stay and the border neither darkens nor needs padding.
     """
     i = torch.arange(size, device=like.device, dtype=like.dtype)
-    distance = i[:, None] - i
-    weights = torch.exp(-0.5 * (distance / sigma) ** 2)
-    weights = weights * (distance.abs() <= max(1, math.ceil(3 * sigma - 1e-9)))
+    weights = taps(i[:, None] - i, sigma, window)
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-SIGMA_MIN = 0.05
-"""Voxels below which an axis is not smoothed."""
+def smooth(
+    field: Tensor, sigma_vox: Sequence[float], scale: float = 1.0, window: str = "gaussian"
+) -> Tensor:
+    """`scale` times a separable window of `sigma_vox` per array axis, renormalised at the border.
 
-
-def smooth(field: Tensor, sigma_vox: Sequence[float], scale: float = 1.0) -> Tensor:
-    """`scale` times a separable Gaussian of `sigma_vox` per array axis, renormalised at the border.
-
-    field: (B, C, *spatial). A sigma below 0.05 voxel or an axis of one sample is left alone.
+    field: (B, C, *spatial); window: `gaussian` or `box`, of one variance. A sigma below 0.05
+    voxel or an axis of one sample is left alone.
     One matrix product per axis: faster on the CPU than torch's convolutions of one channel, and
     independent of sigma.
     """
     out = field if scale == 1 else field * scale
-    for axis, sigma in enumerate(sigma_vox, start=2):
-        size = field.shape[axis]
-        if sigma < SIGMA_MIN or size == 1:
-            continue
-        out = _along(out, axis, gaussian_matrix(size, float(sigma), field))
+    for axis, sigma in enumerate(widths(field, sigma_vox, window), start=2):
+        if sigma:
+            out = _along(out, axis, smoothing_matrix(field.shape[axis], sigma, window, field))
     return out
 
 

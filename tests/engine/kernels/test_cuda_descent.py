@@ -24,16 +24,30 @@ __all__ = ["cuda_kernels"]
         ((30, 4, 5), (4.0, 1.0, 1.0)),  # too wide for one pass
     ],
 )
-def test_smoothing(size: tuple[int, ...], sigma: tuple[float, ...]) -> None:
-    field = noise(2, len(size), *size)
-    found = fast_smooth.smooth(field, sigma, -0.5)
-    close(found, reference.smooth(field, sigma, -0.5), 1e-10)
+@pytest.mark.parametrize("window", reference.SMOOTHING_WINDOWS)
+def test_smoothing_and_its_gradient(
+    size: tuple[int, ...], sigma: tuple[float, ...], window: str
+) -> None:
+    for a, b in zip(*(smoothed(k, size, sigma, window) for k in KERNELS), strict=True):
+        close(a, b, 1e-10)
 
 
-def test_smoothing_in_single_precision() -> None:
-    field = noise(1, 3, 9, 12, 34).float()
-    sigma = (1.0, 1.0, 1.0)
-    close(fast_smooth.smooth(field, sigma), reference.smooth(field, sigma), 1e-5)
+KERNELS = fast_smooth, reference
+
+
+def smoothed(kernels, size, sigma, window: str, dtype=torch.float64) -> list[torch.Tensor]:
+    """Value, and gradient for a random weighting."""
+    field = noise(2, len(size), *size).to(dtype).requires_grad_()
+    out = kernels.smooth(field, sigma, -0.5, window)
+    weights = noise(*field.shape, seed=1).to(dtype)
+    return [out.detach(), *torch.autograd.grad((out * weights).sum(), field)]
+
+
+@pytest.mark.parametrize("window", reference.SMOOTHING_WINDOWS)
+def test_smoothing_in_single_precision(window: str) -> None:
+    how = (9, 12, 34), (1.0, 1.0, 1.0), window, torch.float32
+    for a, b in zip(*(smoothed(k, *how) for k in KERNELS), strict=True):
+        close(a, b, 1e-5)
 
 
 @pytest.mark.parametrize("with_mean", [True, False])

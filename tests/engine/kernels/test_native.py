@@ -117,14 +117,50 @@ def test_a_coordinate_that_is_no_number_takes_no_sample() -> None:
     assert float(grads[1][0, :, 2, 3].abs().max()) == 0
 
 
+@pytest.mark.parametrize("window", reference.SMOOTHING_WINDOWS)
 @pytest.mark.parametrize("size", SIZES)
-def test_smooth(size: tuple[int, ...]) -> None:
-    field = noise(2, 3, *size)
+def test_smooth_and_its_gradient(size: tuple[int, ...], window: str) -> None:
     for sigma in (1.0, 2.7, 0.3):
         each = [sigma, 0.0, 4 * sigma][: len(size)]
         for sigmas in ([sigma] * len(size), each):
-            found, truth = (k.smooth(field, sigmas, 2.5) for k in (fast_smooth, reference))
-            close(found, truth, 1e-12)
+            found, truth = (smoothed(k, size, sigmas, window) for k in (fast_smooth, reference))
+            for a, b in zip(found, truth, strict=True):
+                close(a, b, 1e-12)
+
+
+def smoothed(kernels, size: tuple[int, ...], sigmas: Sequence[float], window: str) -> list[Tensor]:
+    """Value, gradient for a random weighting, and the gradient of that by the weighting."""
+    field = noise(2, 3, *size).requires_grad_()
+    weights = noise(2, 3, *size, seed=1).requires_grad_()
+    out = kernels.smooth(field, sigmas, 2.5, window)
+    (grad,) = torch.autograd.grad((out * weights).sum(), field, create_graph=True)
+    again = torch.autograd.grad((grad * noise(*grad.shape, seed=2)).sum(), weights)
+    return [out.detach(), grad.detach(), *again]
+
+
+@pytest.mark.parametrize("window", reference.SMOOTHING_WINDOWS)
+def test_the_gradient_of_smooth_does_not_call_the_reference(window: str, monkeypatch) -> None:
+    monkeypatch.setattr(reference, "smooth", None)
+    field = noise(1, 3, 9, 12, 40).float().requires_grad_()
+    weights = noise(1, 3, 9, 12, 40, seed=1)
+    out = fast_smooth.smooth(field, [1.0, 2.0, 0.7], -0.5, window)
+    (found,) = torch.autograd.grad((out * weights.float()).sum(), field)
+    monkeypatch.undo()
+    wide = field.detach().double().requires_grad_()
+    out = reference.smooth(wide, [1.0, 2.0, 0.7], -0.5, window)
+    (truth,) = torch.autograd.grad((out * weights).sum(), wide)
+    close(found, truth.float(), 1e-5)
+
+
+@pytest.mark.parametrize("kernels", [fast_smooth, reference])
+def test_smooth_refuses_what_is_no_width_and_no_window(kernels) -> None:
+    field = noise(1, 2, 4, 5)
+    with pytest.raises(ValueError, match="3 widths do not fit a field of shape"):
+        kernels.smooth(field, [1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="finite numbers"):
+        kernels.smooth(field, [1.0, float("nan")])
+    with pytest.raises(ValueError, match="'hann' is not one of gaussian, box"):
+        kernels.smooth(field, [1.0, 1.0], 1.0, "hann")
 
 
 def test_smooth_that_has_nothing_to_do() -> None:
@@ -182,7 +218,8 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
             torch.set_num_threads(n)
             way = fast_descent.adam(u.clone(), None, u * u, (1,), 0.0, 0.9, 1e-3)
             found.append([*gradients(fast.warp, image, maps(1, 3), u, border=True), *way])
-            found[-1].append(fast_smooth.smooth(u, [1.0, 2.0, 0.5]))
+            for window in reference.SMOOTHING_WINDOWS:
+                found[-1] += smoothed(fast_smooth, (9, 40, 70), [1.0, 2.0, 0.5], window)
     finally:
         torch.set_num_threads(threads)
     for other in found[1:]:

@@ -199,11 +199,38 @@ def test_smooth_is_scipys_gaussian_in_the_interior(shape, sigma) -> None:
         np.testing.assert_allclose(got[0, c].numpy()[inside], truth[inside], atol=1e-12)
 
 
+@pytest.mark.parametrize("sigma", [0.06, 0.3, (2 / 3) ** 0.5, 1.0, 2**0.5, 2.71, 6.0])
+def test_a_box_has_exactly_the_variance_that_is_asked_for(sigma: float) -> None:
+    distance = torch.arange(-40, 41, dtype=torch.float64)
+    weights = ref.taps(distance, sigma, "box")
+    torch.testing.assert_close(
+        float((weights * distance**2).sum() / weights.sum()), sigma**2, rtol=1e-12, atol=0
+    )
+    inner = weights[(weights > 0) & (weights < 1)]  # equal to 1 but for its two ends
+    assert len(inner) in (0, 2)
+    assert float(weights.max()) == 1
+
+
+def test_a_box_of_whole_samples_is_the_mean_of_its_window() -> None:
+    field = rand(1, 2, 9, 8)
+    found = ref.smooth(field, [2**0.5, (2 / 3) ** 0.5], 1.0, "box")  # radii 2 and 1
+    truth = field.clone()
+    for axis, radius in ((2, 2), (3, 1)):
+        lines = [
+            truth.narrow(axis, low, min(truth.shape[axis], k + radius + 1) - low).mean(axis)
+            for k in range(truth.shape[axis])
+            for low in [max(0, k - radius)]
+        ]
+        truth = torch.stack(lines, axis)
+    torch.testing.assert_close(found, truth)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("sigma", [0.03, 0.3, 1.0, 6.0])
-def test_smooth_keeps_constants_up_to_the_border(shape: tuple[int, ...], sigma: float) -> None:
+@pytest.mark.parametrize("window", ref.SMOOTHING_WINDOWS)
+@pytest.mark.parametrize("sigma", [0.03, 0.3, 1.0, 6.0, 1e6, 1e300])
+def test_smooth_keeps_constants_up_to_the_border(shape, sigma: float, window: str) -> None:
     field = torch.full((1, 2, *shape), 3.7, dtype=torch.float64)
-    torch.testing.assert_close(ref.smooth(field, [sigma] * len(shape)), field)
+    torch.testing.assert_close(ref.smooth(field, [sigma] * len(shape), 1.0, window), field)
 
 
 def test_smooth_at_the_border_is_the_weighted_mean_of_what_there_is() -> None:

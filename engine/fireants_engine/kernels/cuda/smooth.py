@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fireants_engine.kernels.cuda.launch import Kernels, blocks
+from fireants_engine.kernels.reference import taps
 
 _TILE = (8, 32)
 """Lines and samples of a block's tile, kHigh and kWide of smooth.cuh."""
@@ -30,36 +31,40 @@ def factors(weight: Tensor, size: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _taps(sigma: float, size: int, scale: float, dtype: torch.dtype, device: torch.device):
+def _taps(
+    sigma: float, size: int, scale: float, window: str, dtype: torch.dtype, device: torch.device
+):
     """Radius, weights and factors of one axis, on the device: made once, then at hand."""
-    radius = 0
+    weight = torch.ones(1, dtype=torch.float64)
     if sigma > 0 and size > 1:
-        radius = min(max(1, math.ceil(3 * sigma - 1e-9)), size - 1)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    weight = torch.exp(-0.5 * (offsets / sigma) ** 2) if radius else torch.ones(1).double()
+        half = taps(torch.arange(size, dtype=torch.float64), sigma, window)
+        half = half[: int((half > 0).sum())]
+        weight = torch.cat([half[1:].flip(0), half])
+    radius = len(weight) // 2
     return radius, weight.to(device, dtype), (scale * factors(weight, size)).to(device, dtype)
 
 
 def _smooth(dtype, shape, field: Tensor, out: Tensor) -> None:
     sizes, scales = tuple(shape.size), (shape.scale, 1.0, 1.0)
-    taps = [
-        _taps(sigma, size, scale, dtype, field.device)
+    window = "box" if shape.box else "gaussian"
+    axes = [
+        _taps(sigma, size, scale, window, dtype, field.device)
         for sigma, size, scale in zip(shape.sigma, sizes, scales, strict=True)
     ]
-    radii, weights, by = zip(*taps, strict=True)
+    radii, weights, by = zip(*axes, strict=True)
     if max(radii) <= _WIDEST:
         nz, ny, nx = sizes
         tiles = -(-nx // _TILE[1]) * -(-ny // _TILE[0])
         grid = tiles, -(-nz // _CHUNK), shape.volumes
         defines = tuple(zip(("RZ", "RY", "RX"), radii, strict=True))
         run = Kernels("smooth", field, defines)
-        run("smooth_tile", grid, nz, ny, nx, _CHUNK, 0, *weights, *by, field, out)
+        run("smooth_tile", grid, nz, ny, nx, _CHUNK, shape.adjoint, *weights, *by, field, out)
         return
     run, source = Kernels("smooth", field), field
-    for axis, (radius, weight, factor) in enumerate(taps):
+    for axis, (radius, weight, factor) in enumerate(axes):
         target = out if axis == 2 else torch.empty_like(out)
         stride = math.prod(sizes[axis + 1 :])
-        given = out.numel(), sizes[axis], stride, radius, 0
+        given = out.numel(), sizes[axis], stride, radius, shape.adjoint
         run("smooth_axis", (blocks(out.numel()),), *given, weight, factor, source, target)
         source = target
 

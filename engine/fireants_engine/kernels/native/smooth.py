@@ -21,29 +21,39 @@ class SmoothShape(Structure):
         ("size", c_int64 * 3),
         ("sigma", c_double * 3),
         ("scale", c_double),
-        ("threads", c_int64),
+        *((name, c_int64) for name in ("box", "adjoint", "threads")),
     ]
 
 
-def smooth(field: Tensor, sigma_vox: Sequence[float], scale: float = 1.0) -> Tensor:
-    """`reference.smooth` with all axes in one pass over memory.
+class _Smooth(torch.autograd.Function):
+    """Linear in the field: its gradient is the adjoint, whose gradient is the smoothing again."""
 
-    Where a gradient is asked for, the reference does it.
-    """
-    if torch.is_grad_enabled() and field.requires_grad:
-        return reference.smooth(field, sigma_vox, scale)
-    used = [
-        0.0 if sigma < reference.SIGMA_MIN or size == 1 else float(sigma)
-        for sigma, size in zip(sigma_vox, field.shape[2:], strict=True)
-    ]
+    @staticmethod
+    def forward(ctx, field, sigma, scale, box, adjoint):
+        ctx.how = sigma, scale, box
+        ctx.adjoint = adjoint
+        (plain,) = checked("smooth", field)
+        assert plain is not None
+        size = sizes3(tuple(field.shape[2:]))
+        volumes = plain.shape[0] * plain.shape[1]
+        out = empty(plain.shape, plain.dtype, plain.device)
+        threads = torch.get_num_threads()
+        shape = SmoothShape(volumes, size, sigma, scale, box, adjoint, threads)
+        call("smooth", plain.dtype, shape, plain, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, *grads):  # pyright: ignore[reportIncompatibleMethodOverride]
+        back = _Smooth.apply(grads[0], *ctx.how, not ctx.adjoint)
+        return back, None, None, None, None
+
+
+def smooth(
+    field: Tensor, sigma_vox: Sequence[float], scale: float = 1.0, window: str = "gaussian"
+) -> Tensor:
+    """`reference.smooth` with all axes in one pass over memory, and so its gradient."""
+    used = reference.widths(field, sigma_vox, window)
     if not any(used):
         return field if scale == 1 else field * scale
-    (plain,) = checked("smooth", field)
-    assert plain is not None
-    size = sizes3(tuple(field.shape[2:]))
     sigma = (0.0,) * (3 - len(used)) + tuple(used)
-    volumes = plain.shape[0] * plain.shape[1]
-    out = empty(plain.shape, plain.dtype, plain.device)
-    shape = SmoothShape(volumes, size, sigma, scale, torch.get_num_threads())
-    call("smooth", plain.dtype, shape, plain, out)
-    return out
+    return _Smooth.apply(field, sigma, float(scale), window == "box", False)  # pyright: ignore
