@@ -12,7 +12,7 @@ from fireants_engine.deformations.base import Folds
 from fireants_engine.deformations.dense import Composed, DenseState
 from fireants_engine.deformations.motion import Halfway, Motion
 from fireants_engine.deformations.pair import Pair
-from fireants_engine.kernels import REFERENCE, Direction
+from fireants_engine.kernels import Direction, chosen_for
 from fireants_engine.ops.unfold import unfold
 from fireants_engine.transforms import Chain, Displacement, Transform
 from fireants_engine.transforms.invert import invert
@@ -62,7 +62,7 @@ class Symmetric(Composed):
     def whole(self, state: DenseState) -> Tensor:
         """(1, d, *spatial): displacement of `phi_M o phi_F^-1`."""
         u_fixed, u_moving = state.u.split(1)
-        return REFERENCE.compose(invert(u_fixed), u_moving)
+        return chosen_for(state.u).compose(invert(u_fixed), u_moving)
 
     def transform(self, pair: Pair, state: DenseState) -> Transform:
         return Chain([Displacement(self.whole(state), pair.fixed_grid), *state.affines])

@@ -12,7 +12,7 @@ from fireants_engine.deformations.base import Folds
 from fireants_engine.deformations.dense import Dense, DenseState
 from fireants_engine.deformations.motion import Motion, Pulled
 from fireants_engine.deformations.pair import Pair
-from fireants_engine.kernels import REFERENCE, Direction
+from fireants_engine.kernels import Direction, chosen_for
 from fireants_engine.kernels.reference import scaled
 from fireants_engine.ops.exponential import exponential, squarings
 from fireants_engine.ops.jacobian import strict_fold_mask
@@ -50,7 +50,7 @@ class StationaryVelocity(Dense):
         return VelocityState(torch.zeros_like(base), (affine,), start)
 
     def _displacement(self, state: VelocityState, ctx: ExecutionContext | None = None) -> Tensor:
-        kernels = REFERENCE if ctx is None else ctx.kernels
+        kernels = chosen_for(state.u) if ctx is None else ctx.kernels
         u = exponential(state.u, state.squarings, kernels.compose)
         return u if state.base is None else kernels.compose(u, state.base)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 
+from torch import Tensor
+
 from fireants_engine.errors import BackendUnavailableError
 from fireants_engine.kernels import descent, jacobian, lncc, parzen, reference
 
@@ -141,6 +143,11 @@ def _auto(kind: str, device: str) -> tuple[KernelTable, str]:
         return load("native"), f"auto chose native (fused C++ kernels) on {device}."
     except BackendUnavailableError as error:
         return REFERENCE, f"auto chose reference (plain torch) on {device}. {error}"
+
+
+def chosen_for(tensor: Tensor) -> KernelTable:
+    """The table that `auto` chooses for the device of a tensor: for work outside of a run."""
+    return select("auto", str(tensor.device))[0]
 
 
 def describe(table: KernelTable) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import chosen_for
 
 _CONTRACTION = 0.25
 """Largest Lipschitz constant of one factor. Theorem 1 asks for < 1; the rest is margin for the
@@ -49,12 +49,14 @@ def squarings(w: Tensor) -> tuple[int, ...]:
 def exponential(
     w: Tensor,
     halvings: Sequence[int],
-    compose: Callable[[Tensor, Tensor], Tensor] = REFERENCE.compose,
+    compose: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Displacement of `exp(w)` by scaling and squaring: (N, d, *spatial) voxels; differentiable.
 
     `u_0 = w / 2^n`, `u <- u + u o (id + u)` n times (Arsigny et al. 2006); n: one per field.
+    compose: default that of the kernels `auto` chooses for the device of w.
     """
+    compose = compose or chosen_for(w).compose
     if len(set(halvings)) > 1:
         each = zip(w.split(1), halvings, strict=True)
         return torch.cat([exponential(one, [n], compose) for one, n in each])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import chosen_for
 from fireants_engine.ops.jacobian import strict_fold_mask
 
 _MARGIN = 6
@@ -48,8 +48,17 @@ def _box(folded: Tensor) -> tuple[slice, ...]:
 def _smooth_where(u: Tensor, folded: Tensor, sigma_vox: float) -> Tensor:
     """`u` moved towards its Gaussian average around the folded voxels."""
     dim = u.shape[1]
-    pool = F.max_pool3d if dim == 3 else F.max_pool2d
     mean = F.avg_pool3d if dim == 3 else F.avg_pool2d
-    grown = pool(folded.to(u.dtype), 5, 1, 2)
-    weight = mean(grown, 3, 1, 1) * (pool(grown, 3, 1, 1) > 0)
-    return torch.lerp(u, REFERENCE.smooth(u, [sigma_vox] * dim), weight)
+    # torch's averages refuse an axis that is shorter than their window before padding
+    weight = mean(F.pad(_grown(folded.to(u.dtype)), [1] * (2 * dim)), 3, 1)
+    return torch.lerp(u, chosen_for(u).smooth(u, [sigma_vox] * dim), weight)
+
+
+def _grown(flags: Tensor) -> Tensor:
+    """The largest of `flags` (1, 1, *spatial) within two voxels along every axis, one by one."""
+    dim = flags.ndim - 2
+    pool = F.max_pool3d if dim == 3 else F.max_pool2d
+    for axis in range(dim):
+        reach = [2 if k == axis else 0 for k in range(dim)]
+        flags = pool(flags, [2 * n + 1 for n in reach], 1, reach)
+    return flags

@@ -14,6 +14,7 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import IMAGE, FeatureExtractor, Pair, Source
 from fireants_engine.features import OneHot
 from fireants_engine.geometry import Grid, Image, Landmarks, check_pair
+from fireants_engine.kernels import REFERENCE, KernelTable
 from fireants_engine.ops.resample import as_label_values
 from fireants_engine.pipeline.inputs import LABELS, Extras, onto
 from fireants_engine.pipeline.pyramid import level_grid, shrink_image, shrink_mask
@@ -128,7 +129,7 @@ def _mask(image: Image, ctx: ExecutionContext) -> Tensor | None:
 class Prepared:
     """Both images at full resolution on the device; `level` makes the pairs of a pyramid.
 
-    others: further named inputs that terms look at, on the same two grids.
+    others: further named inputs that terms look at, on the same two grids. kernels: the run's.
     """
 
     fixed: Tensor
@@ -139,6 +140,7 @@ class Prepared:
     moving_mask: Tensor | None
     others: Mapping[str, Prepared] = field(default_factory=dict)
     landmarks: Landmarks | None = None
+    kernels: KernelTable = REFERENCE
 
     @classmethod
     def create(
@@ -191,6 +193,7 @@ class Prepared:
             moving.grid,
             fixed_mask=masks[0],
             moving_mask=masks[1],
+            kernels=ctx.kernels,
         )
 
     def level_grid(self, shrink: float, min_size: int) -> Grid:
@@ -226,7 +229,7 @@ class Prepared:
         own, extract = self._own(source), self.resolved(source)
 
         def features(data: Tensor, grid: Grid, target: Grid) -> Tensor:
-            shrink = partial(shrink_image, target=target)
+            shrink = partial(shrink_image, target=target, kernels=self.kernels)
             if extract is None:
                 return shrink(data)
             return extract(data, grid, shrink).to(self.fixed.dtype)

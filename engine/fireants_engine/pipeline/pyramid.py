@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fireants_engine.geometry import Grid
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, KernelTable
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def level_grid(grid: Grid, shrink: float, min_size: int, finest_mm: float | None
     return grid.resized(size)
 
 
-def shrink_image(data: Tensor, target: Grid) -> Tensor:
+def shrink_image(data: Tensor, target: Grid, kernels: KernelTable = REFERENCE) -> Tensor:
     """Anti-aliased linear resampling of (1, C, *spatial) to `target` (same field of view).
 
     Gaussian of sigma 0.5 sqrt(f^2 - 1) old voxels before sampling, f the shrink per axis.
@@ -54,7 +54,7 @@ def shrink_image(data: Tensor, target: Grid) -> Tensor:
     factor = np.asarray(shape) / np.asarray(target.shape)
     sigma = [0.5 * float(np.sqrt(max(f * f - 1, 0))) for f in factor]
     mode = "trilinear" if target.dim == 3 else "bilinear"
-    smoothed = REFERENCE.smooth(data, sigma)
+    smoothed = kernels.smooth(data, sigma)
     return F.interpolate(smoothed, size=target.shape, mode=mode, align_corners=False)
 
 

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fireants_engine.kernels import REFERENCE, length
+from fireants_engine.kernels import REFERENCE, chosen_for, length
 
 
 def _residual(u: Tensor, v: Tensor) -> Tensor:
     """`v + u o (id + v)`: zero where `id + v` is the inverse of `id + u`."""
-    return REFERENCE.compose(v, u)
+    return chosen_for(u).compose(v, u)
 
 
 def resize_displacement(field: Tensor, shape: tuple[int, ...], power: int = -1) -> Tensor:

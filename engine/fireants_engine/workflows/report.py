@@ -16,7 +16,7 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.evaluation.landmarks import LandmarkError, target_registration_error
 from fireants_engine.evaluation.overlap import dice_per_label
 from fireants_engine.geometry import Image
-from fireants_engine.kernels import REFERENCE, length
+from fireants_engine.kernels import chosen_for, length
 from fireants_engine.ops import (
     as_label_values,
     jacobian_determinant,
@@ -182,7 +182,7 @@ def _deformation(result: Result) -> dict[str, Any]:
     inside, where = foreground(result.fixed)
     folded = strict_fold_mask(warp.u)[0, 0]
     chosen = jacobian_determinant(warp.u)[0, 0][inside]
-    residual = length(REFERENCE.compose(inverse.u, warp.u))[0][inside]
+    residual = length(chosen_for(warp.u).compose(inverse.u, warp.u))[0][inside]
     return {
         "deformable": True,
         "inside": where,

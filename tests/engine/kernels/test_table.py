@@ -9,9 +9,19 @@ from dataclasses import FrozenInstanceError, fields
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from fireants_engine.errors import BackendUnavailableError
-from fireants_engine.kernels import BACKENDS, REFERENCE, describe, load, missing, select, table
+from fireants_engine.kernels import (
+    BACKENDS,
+    REFERENCE,
+    chosen_for,
+    describe,
+    load,
+    missing,
+    select,
+    table,
+)
 from fireants_engine.kernels.cuda import launch
 from fireants_engine.kernels.native import library
 
@@ -114,3 +124,8 @@ def test_a_library_that_is_absent_or_unfit_is_told_with_its_remedy(
         monkeypatch.undo()
         library.library.cache_clear()
         table._native.cache_clear()
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_work_outside_of_a_run_uses_what_auto_chooses_for_the_tensor(device: str) -> None:
+    assert chosen_for(torch.ones(2, device=device)) is select("auto", device)[0]

@@ -59,3 +59,12 @@ def test_what_cannot_be_undone_in_the_rounds_given_is_counted() -> None:
     u = folded_field(30, 32, peak=12.0)
     out, _, after = unfold(u, rounds=1)
     assert after == count_folds(out)[0] > 0
+
+
+@pytest.mark.parametrize("thin", [1, 2])
+def test_a_volume_of_few_slices_is_unfolded_too(thin: int) -> None:
+    flat = folded_field(40, 36)
+    u = torch.cat([torch.zeros_like(flat[:, :1]), flat], 1)[:, :, None].repeat(1, 1, thin, 1, 1)
+    assert count_folds(u)[0] > 5
+    out, _, after = unfold(u)
+    assert after == count_folds(out)[0] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from fireants_engine.context import ExecutionContext
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.kernels import REFERENCE
 from fireants_engine.pipeline.prepare import Prepared, normalise, robust_range
 
 
@@ -111,3 +114,16 @@ def test_levels_of_a_pair_with_different_voxels(ctx: ExecutionContext) -> None:
     coarse = Prepared.create(fixed, moving, ctx).level(4, 4)
     np.testing.assert_allclose(coarse.fixed_grid.spacing_mm, (8, 8))
     np.testing.assert_allclose(coarse.moving_grid.spacing_mm, (8, 8), rtol=0.1)
+
+
+def test_levels_are_shrunk_by_the_kernels_of_the_run() -> None:
+    calls = []
+
+    def smooth(field: torch.Tensor, sigma_vox: list[float]) -> torch.Tensor:
+        calls.append(tuple(field.shape))
+        return REFERENCE.smooth(field, sigma_vox)
+
+    ctx = ExecutionContext(kernels=replace(REFERENCE, smooth=smooth))
+    image = Image.from_numpy(disc(), Grid.identity((44, 40)))
+    Prepared.create(image, image, ctx).level(2, 4)
+    assert calls == [(1, 1, 40, 44)] * 2
