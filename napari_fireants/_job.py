@@ -10,13 +10,14 @@ import numpy as np
 
 from fireants_engine import Control, Execution, Extras, Image, PreviewRequest, Result, run
 from fireants_engine import __version__ as engine_version
-from fireants_engine.context import available_devices
+from fireants_engine.context import available_devices, resolve_device
+from fireants_engine.kernels import missing, select
 from fireants_engine.ops import warp_image
 from fireants_engine.pipeline import events as ev
 from fireants_engine.transforms import Affine
 from napari_fireants._layers import Snapshot, to_image
 from napari_fireants._preview import Pictures, enlarge, grey, robust_limits, to_bytes
-from napari_fireants._session import Job, Link, Losses, Product, Progress
+from napari_fireants._session import Job, Kernels, Link, Losses, Machine, Product, Progress
 
 
 class StepControl(Control):
@@ -94,9 +95,28 @@ def _masked(image: Image, mask: Snapshot | None) -> Image:
     return image if mask is None else image.with_mask(to_image(mask))
 
 
+_WORDS = {"native": "Fused C++ kernels", "cuda": "Fused CUDA kernels"}
+
+
+def kernels_on(device: str) -> Kernels:
+    """What a run on `device` computes with, and the remedy where the fast ones are missing."""
+    table, why = select("auto", device)
+    text = _WORDS.get(table.name, "Plain PyTorch kernels")
+    if table.name == "reference" and device == "cpu" and "native" in missing():
+        text += "; faster: make kernels"
+    return Kernels(text, why)
+
+
+def machine() -> Machine:
+    """The devices of this machine, and the kernels of each and of `auto`."""
+    devices = available_devices()
+    kernels = {name: kernels_on(name) for name in devices}
+    return Machine(devices, {"auto": kernels_on(str(resolve_device())), **kernels})
+
+
 def run_job(job: Job, link: Link) -> Product | None:
     """Run `job` to its end and prepare its pictures; None when nobody wants them any more."""
-    link.devices = available_devices()
+    link.machine = machine()
     control = StepControl(link)
     link.attach(control)
     link.progress(Progress(text="Reading the images"))
@@ -170,6 +190,7 @@ def _facts(job: Job, result: Result) -> dict[str, Any]:
         "seconds": output.seconds,
         "preview_seconds": output.preview_seconds,
         "device": result.execution["device"],
+        "kernels": result.execution["kernels"],
         "fixed": {"name": job.fixed.name, "path": job.fixed.path},
         "moving": {"name": job.moving.name, "path": job.moving.path},
         "loss": {name: stage.loss for name, stage in output.stages},

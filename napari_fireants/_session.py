@@ -57,6 +57,22 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """What runs on a device: a few words, and the engine's sentence why."""
+
+    text: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a worker found: descriptions of the devices, kernels of each and of `auto`."""
+
+    devices: dict[str, str]
+    kernels: dict[str, Kernels]
+
+
+@dataclass(frozen=True)
 class Progress:
     """The newest state of a run; `remaining` is an estimate in seconds, None while unknown."""
 
@@ -108,7 +124,7 @@ class Link:
         self.paused_seconds = 0.0
         self.frames = Mailbox()
         self.pace = Pace()
-        self.devices: dict[str, str] = {}
+        self.machine: Machine | None = None
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._losses: list[Losses] = []
@@ -176,7 +192,7 @@ class Session(QObject):
     noted = Signal(str)
     finished = Signal(object)
     failed = Signal(str)
-    devices_found = Signal(object)
+    machine_found = Signal(object)
     busy_changed = Signal(bool)
 
     def __init__(self, wanted: Callable[[], Wanted] | None = None) -> None:
@@ -309,9 +325,9 @@ class Session(QObject):
 
     def _drain(self) -> None:
         progress, losses, notes = self._link.take()
-        if self._link.devices:
-            self.devices_found.emit(self._link.devices)
-            self._link.devices = {}
+        machine, self._link.machine = self._link.machine, None
+        if machine is not None:
+            self.machine_found.emit(machine)
         for note in notes:
             self.noted.emit(note)
         if losses:

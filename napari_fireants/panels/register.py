@@ -24,7 +24,7 @@ from fireants_engine.recipe.models import Recipe
 from fireants_engine.recipe.presets import preset_names
 from napari_fireants._controller import Controller
 from napari_fireants._fields import Section, guard_wheel
-from napari_fireants._session import Product, Progress, State
+from napari_fireants._session import Kernels, Machine, Product, Progress, State
 from napari_fireants.panels._curve import LossCurve
 from napari_fireants.panels._inputs import InputsEditor
 from napari_fireants.panels._result import ResultPanel
@@ -100,6 +100,7 @@ class RegisterPanel(QWidget):
         settings.addLayout(self._preset())
         settings.addWidget(self.description)
         settings.addLayout(self._device())
+        settings.addWidget(self.kernels)
         self.advanced_section = Section("Advanced: stages", self.advanced)
         settings.addWidget(self.advanced_section)
         settings.addWidget(self.problem)
@@ -143,6 +144,10 @@ class RegisterPanel(QWidget):
         self.device.setSizeAdjustPolicy(policy)
         self.device.setMinimumContentsLength(8)
         guard_wheel(self.device)
+        self._kernels: dict[str, Kernels] = {}
+        self.kernels = caption()
+        self.kernels.hide()
+        self.device.currentIndexChanged.connect(self._tell_kernels)
         self._offer_devices(likely_devices())
         return _row("Device", self.device, "Where the run computes")
 
@@ -169,7 +174,7 @@ class RegisterPanel(QWidget):
         session.noted.connect(lambda text: self.message.say(text, "note"))
         session.finished.connect(self._on_finished)
         session.failed.connect(self._on_failed)
-        session.devices_found.connect(self._on_devices)
+        session.machine_found.connect(self._on_machine)
         session.busy_changed.connect(self._on_busy)
         self.store.changed.connect(self._on_recipe)
         self.inputs.changed.connect(self._refresh_buttons)
@@ -299,9 +304,19 @@ class RegisterPanel(QWidget):
             self.message.say("")
         self._refresh_buttons()
 
-    def _on_devices(self, found: dict[str, str]) -> None:
-        best = next((text for name, text in found.items() if name != "mps"), "CPU")
-        self._offer_devices({"auto": f"Auto: {best}", **found})
+    def _on_machine(self, found: Machine) -> None:
+        best = next((text for name, text in found.devices.items() if name != "mps"), "CPU")
+        self._kernels = found.kernels
+        self._offer_devices({"auto": f"Auto: {best}", **found.devices})
+        self._tell_kernels()
+
+    def _tell_kernels(self, *_: object) -> None:
+        """Which kernels the chosen device has; nothing before a run has found out."""
+        known = self._kernels.get(self.device.currentData())
+        self.kernels.setVisible(known is not None)
+        if known is not None:
+            self.kernels.setText(known.text)
+            self.kernels.setToolTip(known.why)
 
     def _offer_devices(self, devices: dict[str, str]) -> None:
         chosen = self.device.currentData()
