@@ -13,6 +13,7 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Source
 from fireants_engine.errors import InputError, OutOfMemoryError
 from fireants_engine.geometry import Image
+from fireants_engine.kernels.native.memory import LENDER
 from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.control import Control
 from fireants_engine.pipeline.initialise import Centre, Moments, initialise
@@ -104,16 +105,24 @@ def run_batch(
     Raises as `run_plan`, and InputError for pairs that do not fit each other.
     """
     failed: str | None = None
+    outputs: tuple[RunOutput, ...] = ()
     try:
-        return (yield from _run(plan, cases, ctx, control or Control()))
+        outputs = yield from _run(plan, cases, ctx, control or Control())
+    except GeneratorExit:  # closed: nobody pulls the next event
+        pass
     except (torch.OutOfMemoryError, MemoryError) as error:
         failed = str(error)
     except RuntimeError as error:
         if not any(words in str(error).lower() for words in _OUT_OF_MEMORY):
             raise
         failed = str(error)
-    # Outside the handlers the failed frames, and with them their tensors, are gone.
-    gc.collect()
+    # Outside the handlers the frames of the run, and with them their tensors, are gone.
+    if failed is not None:
+        gc.collect()
+    if ctx.device.type == "cpu":
+        LENDER.trim()
+    if failed is None:
+        return outputs
     if ctx.device.type == "cuda":
         torch.cuda.empty_cache()
     fewer = "take fewer pairs at once, " if len(cases) > 1 else ""

@@ -18,6 +18,8 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Compositive, Deformation, Pair, Rigid
 from fireants_engine.errors import FireantsError, InputError, OutOfMemoryError
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.kernels import missing
+from fireants_engine.kernels.native.memory import LENDER
 from fireants_engine.optimise import Adam, Stop
 from fireants_engine.pipeline import (
     Control,
@@ -341,3 +343,23 @@ def test_the_result_shares_no_memory_with_the_images(ran) -> None:
     before = image.data.clone()
     ran(Plan((stage("greedy", Compositive(), 4),)), image, image)
     assert torch.equal(image.data, before)
+
+
+@pytest.mark.skipif("native" in missing(), reason="only native kernels lend memory")
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_run_keeps_no_memory_that_nothing_uses(closed: bool) -> None:
+    """Neither one that ends nor one that is closed on its way; larger than what is lent."""
+    y, x = np.mgrid[:600, :600].astype(np.float32)
+    image = Image.from_numpy(
+        np.exp(-((x - 300) ** 2 + (y - 280) ** 2) / 9e3), Grid.identity((600,) * 2)
+    )
+    LENDER.trim()
+    ctx = ExecutionContext.create("cpu", "native")
+    events = run_plan(Plan((stage("d", Compositive(), 4),)), image, image, ctx)
+    for event in events:
+        if isinstance(event, Iteration):
+            assert LENDER.kept > 0
+            if closed:
+                break
+    events.close()
+    assert LENDER.kept == 0
