@@ -14,6 +14,12 @@ struct DescentShape {
   int64_t pairs, halves, channels, samples, threads;
 };
 
+// The samples as (z, y, x), and windows of `width` samples, odd, along each axis; axes: 2 or 3, of
+// which a window's share counts those of one sample too. Mirrored by `native/descent.py`.
+struct TileShape {
+  int64_t size[3], width, axes;
+};
+
 namespace {
 
 constexpr int64_t kSamples = 1 << 15;  // of a piece
@@ -41,12 +47,16 @@ std::vector<double> per_pair(const DescentShape& s, const Blocks& blocks,
 }
 
 template <class T>
+void keep_larger(T& top, T size) {
+  if (!(size <= top) && top == top) top = size;  // a NaN stays
+}
+
+template <class T>
 void collect(const Blocks& blocks, const std::vector<T>& largest, T* peaks) {
   for (int64_t c = 0; c < blocks.total / blocks.each; ++c) {
-    T top = 0;
+    peaks[c] = 0;
     for (int64_t k = c * blocks.each; k < (c + 1) * blocks.each; ++k)
-      if (!(largest[k] <= top) && top == top) top = largest[k];  // a NaN stays
-    peaks[c] = top;
+      keep_larger(peaks[c], largest[k]);
   }
 }
 
@@ -117,10 +127,9 @@ void adam(const DescentShape& s, T* grad, T* first, T* second, const double* cou
   collect(blocks, largest, peaks);
 }
 
-// v = -2 sqrt(l) g / (|g|^2 + l), g in units of its root mean square over the pair.
+// One over the root mean square of a pair's vectors, for each pair.
 template <class T>
-void levenberg_marquardt(const DescentShape& s, T* grad, const double* damping, T* peaks) {
-  const Blocks blocks(s);
+std::vector<T> units(const DescentShape& s, const Blocks& blocks, const T* grad) {
   std::vector<double> parts(blocks.total);
   parallel(blocks.total, static_cast<int>(s.threads), [&](int64_t k, int) {
     const T* g = grad + blocks.channel(k) * s.samples + blocks.start(k);
@@ -129,13 +138,24 @@ void levenberg_marquardt(const DescentShape& s, T* grad, const double* damping, 
     for (int64_t i = 0; i < blocks.count(k); ++i) sum += static_cast<double>(g[i]) * g[i];
     parts[k] = sum;
   });
-  const auto sums = per_pair(s, blocks, parts);
-  std::vector<T> largest(blocks.total);
   const double mean = 1.0 / static_cast<double>(s.halves * s.samples);
+  std::vector<T> out;
+  for (const double sum : per_pair(s, blocks, parts))
+    out.push_back(static_cast<T>(
+        1 / std::max(std::sqrt(sum * mean), double(std::numeric_limits<T>::min()))));
+  return out;
+}
+
+// v = -2 sqrt(l) g / (|g|^2 + l), g in units of its root mean square over the pair.
+template <class T>
+void levenberg_marquardt(const DescentShape& s, T* grad, const double* damping, T* peaks) {
+  const Blocks blocks(s);
+  const auto of_pair = units(s, blocks, grad);
+  std::vector<T> largest(blocks.total);
   parallel(s.pairs * s.halves * blocks.each, static_cast<int>(s.threads), [&](int64_t k, int) {
     const int64_t row = k / blocks.each, block = k % blocks.each, n = blocks.count(block);
-    const double size = std::sqrt(sums[row / s.halves] * mean), level = damping[row / s.halves];
-    const T unit = static_cast<T>(1 / std::max(size, double(std::numeric_limits<T>::min())));
+    const double level = damping[row / s.halves];
+    const T unit = of_pair[row / s.halves];
     const T l = static_cast<T>(level), by = static_cast<T>(-2 * std::sqrt(level));
     T* g = grad + row * s.channels * s.samples + blocks.start(block);
     for (int64_t i = 0; i < n; ++i) {
@@ -153,6 +173,135 @@ void levenberg_marquardt(const DescentShape& s, T* grad, const double* damping, 
   collect(blocks, largest, peaks);
 }
 
+// The upper triangle of g g^T, g (D channels, `stride` apart) times `unit`, added to `sums`
+// (entries, n).
+template <class T, int D>
+void add_products(const T* grad, int64_t stride, T unit, int64_t n, T* sums) {
+  const T *a = grad, *b = grad + stride, *c = grad + (D - 1) * stride;
+  T *s0 = sums, *s1 = sums + n, *s2 = sums + 2 * n;
+  if constexpr (D == 2) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      const T p = a[i] * unit, q = b[i] * unit;
+      s0[i] += p * p;
+      s1[i] += p * q;
+      s2[i] += q * q;
+    }
+  } else {
+    T *s3 = sums + 3 * n, *s4 = sums + 4 * n, *s5 = sums + 5 * n;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) {
+      const T p = a[i] * unit, q = b[i] * unit, r = c[i] * unit;
+      s0[i] += p * p;
+      s1[i] += p * q;
+      s2[i] += p * r;
+      s3[i] += q * q;
+      s4[i] += q * r;
+      s5[i] += r * r;
+    }
+  }
+}
+
+// out = by (A + l I)^-1 g along a line, by cofactors; A: `sums` (entries, n) times `share`, g:
+// `grad` times `unit`, `stride` between its channels and those of `out`.
+template <class T, int D>
+void solve(const T* sums, T share, T level, const T* grad, T unit, T by, int64_t stride, int64_t n,
+           T* out) {
+  const T *g0 = grad, *g1 = grad + stride, *g2 = grad + (D - 1) * stride;
+  T *o0 = out, *o1 = out + stride, *o2 = out + (D - 1) * stride;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const T u = g0[i] * unit, v = g1[i] * unit;
+    if constexpr (D == 2) {
+      const T p = sums[i] * share + level, q = sums[n + i] * share;
+      const T r = sums[2 * n + i] * share + level;
+      const T factor = by / (p * r - q * q);
+      o0[i] = (r * u - q * v) * factor;
+      o1[i] = (p * v - q * u) * factor;
+    } else {
+      const T w = g2[i] * unit;
+      const T p = sums[i] * share + level, x = sums[n + i] * share, y = sums[2 * n + i] * share;
+      const T q = sums[3 * n + i] * share + level, z = sums[4 * n + i] * share;
+      const T r = sums[5 * n + i] * share + level;
+      const T c00 = q * r - z * z, c01 = y * z - x * r, c02 = x * z - y * q;
+      const T c11 = p * r - y * y, c12 = x * y - p * z, c22 = p * q - x * x;
+      const T factor = by / (p * c00 + x * c01 + y * c02);
+      o0[i] = (c00 * u + c01 * v + c02 * w) * factor;
+      o1[i] = (c01 * u + c11 * v + c12 * w) * factor;
+      o2[i] = (c02 * u + c12 * v + c22 * w) * factor;
+    }
+  }
+}
+
+// to[i] += sum of from[k * stride + i], k in [low, high]
+template <class T>
+void add_lines(const T* from, int64_t stride, int64_t low, int64_t high, int64_t n, T* to) {
+  for (int64_t k = low; k <= high; ++k) {
+    const T* p = from + k * stride;
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) to[i] += p[i];
+  }
+}
+
+// v = -2 sqrt(l) (A + l I)^-1 g, A the mean of g g^T over a window, zeros outside; g in units of
+// its root mean square over the pair. A strip of lines at a time: its sums along z, then y, then x
+// stay in cache.
+template <class T, int D>
+void tiles(const DescentShape& s, const TileShape& t, const T* grad, const double* damping, T* out,
+           T* peaks) {
+  constexpr int64_t kLines = 16, kPlanes = 16, kEntries = D * (D + 1) / 2;
+  const int64_t nz = t.size[0], ny = t.size[1], nx = t.size[2], reach = t.width / 2;
+  const int64_t rz = std::min(reach, nz - 1), ry = std::min(reach, ny - 1);
+  const int64_t rx = std::min(reach, nx - 1);
+  const auto of_pair = units(s, Blocks(s), grad);
+  const T share = static_cast<T>(std::pow(static_cast<double>(t.width), -double(t.axes)));
+  const int64_t strips = (ny + kLines - 1) / kLines, chunks = (nz + kPlanes - 1) / kPlanes;
+  const int64_t rows = s.pairs * s.halves, each = strips * chunks;
+  struct Scratch {
+    std::vector<T> plane, padded, line;
+  };
+  std::vector<Scratch> scratch(std::max<int64_t>(1, s.threads));
+  for (auto& own : scratch) {
+    own.plane.resize(kEntries * (kLines + 2 * ry) * nx);
+    own.padded.assign(nx + 2 * rx, T(0));
+    own.line.resize(kEntries * nx);
+  }
+  std::vector<T> largest(rows * each * D, T(0));
+  parallel(rows * each, static_cast<int>(s.threads), [&](int64_t k, int worker) {
+    const int64_t row = k / each, strip = k % each / chunks, chunk = k % chunks;
+    const T unit = of_pair[row / s.halves];
+    const double level = damping[row / s.halves];
+    const T l = static_cast<T>(level), by = static_cast<T>(-2 * std::sqrt(level));
+    const T* from = grad + row * D * s.samples;
+    T* to = out + row * D * s.samples;
+    auto& own = scratch[worker];
+    const int64_t y0 = strip * kLines, y1 = std::min(ny, y0 + kLines);
+    const int64_t low = std::max<int64_t>(0, y0 - ry), n = (std::min(ny, y1 + ry) - low) * nx;
+    for (int64_t z = chunk * kPlanes; z < std::min(nz, (chunk + 1) * kPlanes); ++z) {
+      std::fill(own.plane.begin(), own.plane.begin() + kEntries * n, T(0));
+      for (int64_t at = std::max<int64_t>(0, z - rz); at <= std::min(nz - 1, z + rz); ++at)
+        add_products<T, D>(from + (at * ny + low) * nx, s.samples, unit, n, own.plane.data());
+      for (int64_t y = y0; y < y1; ++y) {
+        std::fill(own.line.begin(), own.line.end(), T(0));
+        for (int64_t entry = 0; entry < kEntries; ++entry) {
+          T *middle = own.padded.data() + rx, *sums = own.line.data() + entry * nx;
+          std::fill(middle, middle + nx, T(0));
+          add_lines(own.plane.data() + entry * n + (y - low) * nx, nx, -std::min(ry, y),
+                    std::min(ry, ny - 1 - y), nx, middle);
+          add_lines(middle, int64_t(1), -rx, rx, nx, sums);
+        }
+        const int64_t place = (z * ny + y) * nx;
+        solve<T, D>(own.line.data(), share, l, from + place, unit, by, s.samples, nx, to + place);
+        for (int c = 0; c < D; ++c)
+          keep_larger(largest[k * D + c], largest_of(to + c * s.samples + place, nx));
+      }
+    }
+  });
+  std::fill(peaks, peaks + rows * D, T(0));
+  for (int64_t k = 0; k < rows * each; ++k)
+    for (int c = 0; c < D; ++c) keep_larger(peaks[k / each * D + c], largest[k * D + c]);
+}
+
 }  // namespace
 }  // namespace fireants
 
@@ -167,6 +316,16 @@ void levenberg_marquardt(const DescentShape& s, T* grad, const double* damping, 
   FIREANTS_API int fireants_levenberg_marquardt_##SUFFIX(                                        \
       const fireants::DescentShape* s, T* grad, const double* damping, T* peaks) {               \
     return fireants::guarded([&] { fireants::levenberg_marquardt(*s, grad, damping, peaks); });  \
+  }                                                                                              \
+  FIREANTS_API int fireants_levenberg_marquardt_tiles_##SUFFIX(                                  \
+      const fireants::DescentShape* s, const fireants::TileShape* t, const T* grad,              \
+      const double* damping, T* out, T* peaks) {                                                 \
+    return fireants::guarded([&] {                                                               \
+      if (s->channels == 3)                                                                      \
+        fireants::tiles<T, 3>(*s, *t, grad, damping, out, peaks);                                \
+      else                                                                                       \
+        fireants::tiles<T, 2>(*s, *t, grad, damping, out, peaks);                                \
+    });                                                                                          \
   }
 
 FIREANTS_DESCENT(f32, float)

@@ -65,12 +65,35 @@ def adam(
     return Direction.of((mean / root.add_(floor)).mul_(-1 / unbias1))
 
 
+def check_tile(grad: Tensor, damping: Tensor, tile: int) -> None:
+    """Raise ValueError for what `levenberg_marquardt` cannot take, TypeError for another device."""
+    name = "levenberg_marquardt"
+    if tile < 1 or tile % 2 == 0:
+        raise ValueError(f"{name}: a tile of {tile} voxels has no middle; take 1, 3, 5, ...")
+    shape = tuple(grad.shape)
+    if grad.ndim < 2 or grad.numel() == 0:
+        raise ValueError(f"{name}: a gradient of shape {shape} holds no vectors")
+    if tile > 1 and not (grad.ndim in (4, 5) and grad.shape[1] in (2, 3)):
+        raise ValueError(
+            f"{name}: tiles need 2 or 3 channels on 2 or 3 axes, not a gradient of shape {shape}; "
+            "take tile 1"
+        )
+    if damping.ndim != 1 or not damping.numel() or len(grad) % damping.numel():
+        raise ValueError(
+            f"{name}: dampings of shape {tuple(damping.shape)} do not fit {len(grad)} rows"
+        )
+    if damping.device != grad.device:
+        raise TypeError(f"{name}: damping is on {damping.device}, the gradient on {grad.device}")
+
+
 def levenberg_marquardt(grad: Tensor, damping: Tensor, tile: int) -> Direction:
     """`-2 sqrt(l) (box_n(g g^T) + l I)^-1 g`, g in units of its root mean square over a pair.
 
     grad: (k N, d, *spatial), which may be overwritten; damping: l, (N,); tile: n, odd, voxels
     per axis, 1 for `g / (|g|^2 + l)`. No voxel of tile 1 exceeds 1.
+    Raises ValueError for what `check_tile` refuses.
     """
+    check_tile(grad, damping, tile)
     # in units of its root mean square: products of small gradients would underflow
     power = (grad * grad).sum(dim=1, keepdim=True)
     size = power.reshape(damping.numel(), -1).mean(1).sqrt()

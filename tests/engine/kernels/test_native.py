@@ -29,7 +29,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     def empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
         return torch.full(tuple(shape), float("nan"), dtype=dtype, device=device)
 
-    for module in (fast, fast_smooth):
+    for module in (fast, fast_smooth, fast_descent):
         monkeypatch.setattr(module, "empty", empty)
 
 
@@ -202,6 +202,45 @@ def test_levenberg_marquardt(tile: int) -> None:
     close(a.peaks, b.peaks, 1e-11)
 
 
+def by_tiles(kernels, grad: Tensor, tile: int) -> descent.Direction:
+    """Two pairs; the rows of each are its halves."""
+    damping = torch.tensor([0.5, 2.0], dtype=grad.dtype)
+    return kernels.levenberg_marquardt(grad.clone(), damping, tile)
+
+
+@pytest.mark.parametrize("size", [*SIZES, (40, 70), (40, 20, 35)])
+@pytest.mark.parametrize("tile", [3, 5, 9])
+def test_levenberg_marquardt_by_tiles(size: tuple[int, ...], tile: int) -> None:
+    grad = 1e-9 * noise(4, len(size), *size)
+    for dtype, rel in ((WIDE, 1e-10), (torch.float32, 1e-5)):
+        ways = (by_tiles(k, grad.to(dtype), tile) for k in (fast_descent, descent))
+        for a, b in zip(*ways, strict=True):
+            close(a, b, rel)
+
+
+def test_levenberg_marquardt_by_tiles_leaves_the_gradient_alone_and_shows_what_is_no_number():
+    grad = noise(2, 2, 30, 40)
+    grad[1, 1, 25, 17] = float("nan")
+    before = grad.clone()
+    way = fast_descent.levenberg_marquardt(grad, torch.ones(2, dtype=WIDE), 3)
+    torch.testing.assert_close(grad, before, rtol=0, atol=0, equal_nan=True)
+    assert torch.isfinite(way.peaks).tolist() == [[True, True], [False, False]]
+
+
+@pytest.mark.parametrize("kernels", [fast_descent, descent])
+def test_levenberg_marquardt_refuses_what_does_not_fit(kernels) -> None:
+    grad, one = noise(2, 2, 5, 6), torch.ones(1, dtype=WIDE)
+    for tile in (-1, 0, 2, 4):
+        with pytest.raises(ValueError, match=f"a tile of {tile} voxels has no middle"):
+            kernels.levenberg_marquardt(grad, one, tile)
+    with pytest.raises(ValueError, match="tiles need 2 or 3 channels"):
+        kernels.levenberg_marquardt(noise(2, 4, 5, 6), one, 3)
+    with pytest.raises(ValueError, match="holds no vectors"):
+        kernels.levenberg_marquardt(grad[..., :0], one, 1)
+    with pytest.raises(ValueError, match="do not fit 2 rows"):
+        kernels.levenberg_marquardt(grad, torch.ones(3, dtype=WIDE), 1)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_no_number_shows_in_the_peak_of_its_channel(bad: float) -> None:
     grad = noise(1, 2, 300, 300)
@@ -218,6 +257,9 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
             torch.set_num_threads(n)
             way = fast_descent.adam(u.clone(), None, u * u, (1,), 0.0, 0.9, 1e-3)
             found.append([*gradients(fast.warp, image, maps(1, 3), u, border=True), *way])
+            for tile in (1, 3):
+                level = torch.ones(1, dtype=WIDE)
+                found[-1] += fast_descent.levenberg_marquardt(u.clone(), level, tile)
             for window in reference.SMOOTHING_WINDOWS:
                 found[-1] += smoothed(fast_smooth, (9, 40, 70), [1.0, 2.0, 0.5], window)
     finally:

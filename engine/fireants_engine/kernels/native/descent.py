@@ -10,13 +10,20 @@ from torch import Tensor
 
 from fireants_engine.kernels import descent
 from fireants_engine.kernels.descent import Direction
-from fireants_engine.kernels.native.library import call, checked
+from fireants_engine.kernels.native.library import call, checked, sizes3
+from fireants_engine.kernels.native.memory import empty
 
 
 class DescentShape(Structure):
     """`struct DescentShape` of descent.cpp."""
 
     _fields_ = [(name, c_int64) for name in ("pairs", "halves", "channels", "samples", "threads")]
+
+
+class TileShape(Structure):
+    """`struct TileShape` of descent.cpp."""
+
+    _fields_ = [("size", c_int64 * 3), ("width", c_int64), ("axes", c_int64)]
 
 
 def _shape(grad: Tensor, pairs: int) -> DescentShape:
@@ -47,12 +54,23 @@ def adam(
 
 
 def levenberg_marquardt(grad: Tensor, damping: Tensor, tile: int) -> Direction:
-    """`descent.levenberg_marquardt`, in place of the gradient; tiles beyond 1 by the reference."""
-    if tile != 1:
+    """`descent.levenberg_marquardt`; with tile 1 in place of the gradient, which is overwritten.
+
+    On a CUDA device tiles beyond 1 are the reference's.
+    """
+    descent.check_tile(grad, damping, tile)
+    if tile != 1 and grad.device.type != "cpu":
         return descent.levenberg_marquardt(grad, damping, tile)
     (own,) = checked("levenberg_marquardt", grad)
     assert own is not None
     peaks = own.new_empty(own.shape[:2])
     level = damping.detach().to(torch.float64).contiguous()
-    call("levenberg_marquardt", own.dtype, _shape(own, damping.numel()), own, level, peaks)
-    return Direction(own, peaks)
+    shape = _shape(own, damping.numel())
+    if tile == 1:
+        call("levenberg_marquardt", own.dtype, shape, own, level, peaks)
+        return Direction(own, peaks)
+    size = tuple(own.shape[2:])
+    tiles = TileShape(sizes3(size), tile, len(size))
+    out = empty(own.shape, own.dtype, own.device)
+    call("levenberg_marquardt_tiles", own.dtype, shape, tiles, own, level, out, peaks)
+    return Direction(out, peaks)
