@@ -12,7 +12,8 @@
 namespace fireants {
 
 // Where one coordinate falls along an axis of n samples: the samples `at` and `at + up` with the
-// weights w0 and w1, whose derivatives by the coordinate are d0 and d1.
+// weights w0 and w1, whose derivatives by the coordinate are d0 and d1. `up` is 1 wherever there are
+// two samples, the same for all coordinates.
 template <class T>
 struct Place {
   int at, up;
@@ -40,14 +41,19 @@ FIREANTS_HD Place<T> place_zeros(T c, int n) {
   const T inside = c > T(-1) ? (c < end ? c : end) : T(-1);
   const int low = static_cast<int>(inside + T(1)) - 1;  // floor, for values above -1
   const T f = inside - static_cast<T>(low);
+  const int last = n > 1 ? n - 2 : 0;
   const bool in0 = low >= 0 && low < n, in1 = c > T(-1) && low + 1 < n;
+  const T a0 = in0 ? T(1) - f : T(0), a1 = in1 ? f : T(0);
+  const T e0 = in0 ? T(-1) : T(0), e1 = in1 ? T(1) : T(0);
+  // where only one of the two is a sample, the other's place is taken by its inner neighbour
+  const bool before = low < 0, beyond = low > last;
   Place<T> p;
-  p.at = in0 ? low : (low < 0 ? 0 : n - 1);
-  p.up = in0 && in1 ? 1 : 0;
-  p.w0 = in0 ? T(1) - f : T(0);
-  p.w1 = in1 ? f : T(0);
-  p.d0 = in0 ? T(-1) : T(0);
-  p.d1 = in1 ? T(1) : T(0);
+  p.at = before ? 0 : (beyond ? last : low);
+  p.up = n > 1 ? 1 : 0;
+  p.w0 = before ? a1 : (beyond ? T(0) : a0);
+  p.w1 = before ? T(0) : (beyond ? a0 : a1);
+  p.d0 = before ? e1 : (beyond ? T(0) : e0);
+  p.d1 = before ? T(0) : (beyond ? e0 : e1);
   return p;
 }
 

@@ -3,6 +3,7 @@
 // gathered with them.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <limits>
 
 #include "core.h"
@@ -49,8 +50,8 @@ struct Map {
 // Index: int32_t where an image has fewer than 2^31 voxels (twice as many lanes), else int64_t.
 template <class T, int D, class Index>
 struct Strip {
-  Index base[kLanes];   // of the lowest corner
-  Index up[D][kLanes];  // from one corner to the next along each axis
+  Index base[kLanes];  // of the lowest corner
+  Index up[D];         // from one corner to the next along each axis
   T w0[D][kLanes], w1[D][kLanes], d0[D][kLanes], d1[D][kLanes];
   T flag[kLanes];  // 0, or NaN where a coordinate is NaN
 
@@ -81,81 +82,89 @@ struct Strip {
         }
       }
     }
-    for (int l = 0; l < kLanes; ++l) base[l] = 0;
-    for (int l = 0; l < kLanes; ++l) flag[l] = T(0);
+    Index at[D][kLanes];
     for (int i = 0; i < D; ++i) {
       const int n = in.n[i];
       const Index stride = static_cast<Index>(in.stride[i]);
+      up[i] = n > 1 ? stride : 0;
 #pragma omp simd
       for (int l = 0; l < kLanes; ++l) {
         const Place<T> p = Border ? place_border(c[i][l], n) : place_zeros(c[i][l], n);
-        flag[l] += c[i][l] != c[i][l] ? std::numeric_limits<T>::quiet_NaN() : T(0);
-        base[l] += p.at * stride;
-        up[i][l] = p.up * stride;
+        at[i][l] = p.at * stride;
         w0[i][l] = p.w0;
         w1[i][l] = p.w1;
         d0[i][l] = p.d0;
         d1[i][l] = p.d1;
       }
     }
+#pragma omp simd
+    for (int l = 0; l < kLanes; ++l) {
+      Index sum = at[D - 2][l] + at[D - 1][l];
+      bool known = c[D - 2][l] == c[D - 2][l] && c[D - 1][l] == c[D - 1][l];
+      if constexpr (D == 3) {
+        sum += at[0][l];
+        known = known && c[0][l] == c[0][l];
+      }
+      base[l] = sum;
+      flag[l] = known ? T(0) : std::numeric_limits<T>::quiet_NaN();
+    }
   }
 
-  // The 2^D corners of every lane, [corner][lane]; bit a of the corner: upper along axis D-1-a.
-  void gather(const T* image, int count, T corner[1 << D][kLanes]) const {
+  // The corners of every lane, [pair][2 * lane + side]: the two along the last axis lie side by side,
+  // bit a of the pair: upper along axis D-2-a.
+  void gather(const T* image, int count, T corner[1 << (D - 1)][2 * kLanes]) const {
+    const Index z = D == 3 ? up[0] : 0, y = up[D - 2];
+    if (up[D - 1] == 0) {
+      for (int l = 0; l < count; ++l)
+        for (int k = 0; k < (1 << (D - 1)); ++k)
+          corner[k][2 * l] = corner[k][2 * l + 1] = image[base[l] + (k & 1) * y + (k >> 1) * z];
+      return;
+    }
     for (int l = 0; l < count; ++l) {
       const T* p = image + base[l];
+      std::memcpy(&corner[0][2 * l], p, 2 * sizeof(T));
+      std::memcpy(&corner[1][2 * l], p + y, 2 * sizeof(T));
       if constexpr (D == 3) {
-        const Index z = up[0][l], y = up[1][l], x = up[2][l];
-        corner[0][l] = p[0];
-        corner[1][l] = p[x];
-        corner[2][l] = p[y];
-        corner[3][l] = p[y + x];
-        corner[4][l] = p[z];
-        corner[5][l] = p[z + x];
-        corner[6][l] = p[z + y];
-        corner[7][l] = p[z + y + x];
-      } else {
-        const Index y = up[0][l], x = up[1][l];
-        corner[0][l] = p[0];
-        corner[1][l] = p[x];
-        corner[2][l] = p[y];
-        corner[3][l] = p[y + x];
+        std::memcpy(&corner[2][2 * l], p + z, 2 * sizeof(T));
+        std::memcpy(&corner[3][2 * l], p + z + y, 2 * sizeof(T));
       }
     }
   }
 
   void values(const T* image, int count, T* out) const {
-    T v[1 << D][kLanes];
+    T v[1 << (D - 1)][2 * kLanes], result[kLanes];
     gather(image, count, v);
 #pragma omp simd
     for (int l = 0; l < kLanes; ++l) {
       const T x0 = w0[D - 1][l], x1 = w1[D - 1][l], y0 = w0[D - 2][l], y1 = w1[D - 2][l];
-      T s = y0 * (x0 * v[0][l] + x1 * v[1][l]) + y1 * (x0 * v[2][l] + x1 * v[3][l]);
+      const int a = 2 * l, b = 2 * l + 1;
+      T s = y0 * (x0 * v[0][a] + x1 * v[0][b]) + y1 * (x0 * v[1][a] + x1 * v[1][b]);
       if constexpr (D == 3) {
-        const T high = y0 * (x0 * v[4][l] + x1 * v[5][l]) + y1 * (x0 * v[6][l] + x1 * v[7][l]);
+        const T high = y0 * (x0 * v[2][a] + x1 * v[2][b]) + y1 * (x0 * v[3][a] + x1 * v[3][b]);
         s = w0[0][l] * s + w1[0][l] * high;
       }
-      v[0][l] = s + flag[l];
+      result[l] = s + flag[l];
     }
-    for (int l = 0; l < count; ++l) out[l] = v[0][l];
+    for (int l = 0; l < count; ++l) out[l] = result[l];
   }
 
   // slope[a][lane] += grad[lane] * d(value)/d(coordinate a)
   void slopes(const T* image, const T* grad, int count, T slope[D][kLanes]) const {
-    T v[1 << D][kLanes], g[kLanes];
+    T v[1 << (D - 1)][2 * kLanes], g[kLanes];
     gather(image, count, v);
     for (int l = 0; l < kLanes; ++l) g[l] = l < count ? grad[l] : T(0);
 #pragma omp simd
     for (int l = 0; l < kLanes; ++l) {
       const T x0 = w0[D - 1][l], x1 = w1[D - 1][l], y0 = w0[D - 2][l], y1 = w1[D - 2][l];
       const T ex0 = d0[D - 1][l], ex1 = d1[D - 1][l], ey0 = d0[D - 2][l], ey1 = d1[D - 2][l];
-      const T a0 = x0 * v[0][l] + x1 * v[1][l], a1 = x0 * v[2][l] + x1 * v[3][l];
-      const T b0 = ex0 * v[0][l] + ex1 * v[1][l], b1 = ex0 * v[2][l] + ex1 * v[3][l];
+      const int a = 2 * l, b = 2 * l + 1;
+      const T a0 = x0 * v[0][a] + x1 * v[0][b], a1 = x0 * v[1][a] + x1 * v[1][b];
+      const T b0 = ex0 * v[0][a] + ex1 * v[0][b], b1 = ex0 * v[1][a] + ex1 * v[1][b];
       const T seen = flag[l] == T(0) ? g[l] : T(0);
       T low = y0 * a0 + y1 * a1, low_y = ey0 * a0 + ey1 * a1, low_x = y0 * b0 + y1 * b1;
       if constexpr (D == 3) {
-        const T c0 = x0 * v[4][l] + x1 * v[5][l], c1 = x0 * v[6][l] + x1 * v[7][l];
-        const T e0 = ex0 * v[4][l] + ex1 * v[5][l], e1 = ex0 * v[6][l] + ex1 * v[7][l];
+        const T c0 = x0 * v[2][a] + x1 * v[2][b], c1 = x0 * v[3][a] + x1 * v[3][b];
+        const T e0 = ex0 * v[2][a] + ex1 * v[2][b], e1 = ex0 * v[3][a] + ex1 * v[3][b];
         const T high = y0 * c0 + y1 * c1, high_y = ey0 * c0 + ey1 * c1, high_x = y0 * e0 + y1 * e1;
         const T z0 = w0[0][l], z1 = w1[0][l];
         slope[0][l] += seen * (d0[0][l] * low + d1[0][l] * high);

@@ -185,7 +185,7 @@ void backward_image(const WarpShape& s, const T* grad, const double* matrix, con
       Span span{in.n[0], -1};
       for (int l = 0; l < count; ++l) {
         const int low = static_cast<int>(strip.base[l] / in.stride[0]);
-        const int high = low + (strip.up[0][l] ? 1 : 0);
+        const int high = low + (strip.up[0] ? 1 : 0);
         span.low = std::min(span.low, low);
         span.high = std::max(span.high, high);
       }
@@ -214,12 +214,12 @@ void backward_image(const WarpShape& s, const T* grad, const double* matrix, con
               if (strip.flag[l] != T(0)) continue;
               const int first = static_cast<int>(strip.base[l] / in.stride[0]);
               for (int side = 0; side < 2; ++side) {
-                const int plane = first + (side && strip.up[0][l] ? 1 : 0);
+                const int plane = first + (side && strip.up[0] ? 1 : 0);
                 const T w = (side ? strip.w1 : strip.w0)[0][l] * given[l];
                 if (plane < low || plane >= high) continue;
-                T* p = target + strip.base[l] + (side ? strip.up[0][l] : 0);
+                T* p = target + strip.base[l] + (side ? strip.up[0] : 0);
                 if constexpr (D == 3) {
-                  const Index y = strip.up[1][l], x = strip.up[2][l];
+                  const Index y = strip.up[1], x = strip.up[2];
                   const T wy0 = w * strip.w0[1][l], wy1 = w * strip.w1[1][l];
                   p[0] += wy0 * strip.w0[2][l];
                   p[x] += wy0 * strip.w1[2][l];
@@ -227,7 +227,7 @@ void backward_image(const WarpShape& s, const T* grad, const double* matrix, con
                   p[y + x] += wy1 * strip.w1[2][l];
                 } else {
                   p[0] += w * strip.w0[1][l];
-                  p[strip.up[1][l]] += w * strip.w1[1][l];
+                  p[strip.up[1]] += w * strip.w1[1][l];
                 }
               }
             }
