@@ -148,8 +148,9 @@ def convolved(counts: Tensor, window: str) -> Tensor:
     """Counts (..., fixed bin, nearest moving bin) spread by the window along the moving axis."""
     if window == "linear":  # B(0) = 1
         return counts
-    zero = torch.zeros((), dtype=counts.dtype, device=counts.device)
-    taps = _gaussian(zero) if window == "gaussian" else _TAPS[window][:, 0].to(counts.device)
+    zero = torch.zeros((), dtype=torch.float64, device="cpu")
+    at_zero = torch.stack(_gaussian(zero)) if window == "gaussian" else _TAPS[window][:, 0]
+    taps = at_zero.tolist()  # numbers: a copy to the device would be waited for
     joint = counts * taps[1]
     joint[..., :-1] += counts[..., 1:] * taps[0]
     joint[..., 1:] += counts[..., :-1] * taps[2]

@@ -39,6 +39,11 @@ VARIANTS = {
         {"DIM": 3, "WIDTH": 32, "PLANES": 16},
         {"DIM": 2, "WIDTH": 256, "PLANES": 16},
     ),
+    "parzen.cuh": (
+        {"BINS": 32, "WINDOW": 0, "APPROXIMATE": 0},
+        {"BINS": 64, "WINDOW": 1, "APPROXIMATE": 0},
+        {"BINS": 4096, "WINDOW": 2, "APPROXIMATE": 1},
+    ),
 }
 """File -> sets of names that it is compiled with; the first is what a registration uses most."""
 

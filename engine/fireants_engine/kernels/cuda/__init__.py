@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from fireants_engine.kernels.cuda import descent, jacobian, lncc, smooth, warp
+from fireants_engine.kernels.cuda import descent, jacobian, lncc, parzen, smooth, warp
 from fireants_engine.kernels.cuda.launch import problem
 
 ENTRIES = {
@@ -17,6 +17,7 @@ ENTRIES = {
     **descent.ENTRIES,
     **jacobian.ENTRIES,
     **lncc.ENTRIES,
+    **parzen.ENTRIES,
 }
 """Operation -> function of (dtype, *arguments of the C function of that name)."""
 
