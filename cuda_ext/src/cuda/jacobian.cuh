@@ -2,7 +2,7 @@
 // thread marches along the slowest axis: of the samples around a voxel only those one plane on are
 // new to the device's caches.
 //
-// WIDTH threads of a block lie along the last axis, all of them in 2D; PLANES is how far they march.
+// WIDTH threads of a block lie along the last axis, all of them in 2D; PLANES: how far they march.
 #include "common.cuh"
 
 namespace fireants {

@@ -2,7 +2,7 @@
 //
 // Sums are integers, so that they may come in any order and give the same bits: a weight is a
 // multiple of 2^-kBits of about the largest. Blocks count in shared memory where the histogram
-// fits, with 32-bit words, the only ones that its atomics add at once; a carry goes to the next word,
+// fits, with 32-bit words, the only ones that its atomics add at once; a carry goes to the next,
 // so that no number of samples is too large. WINDOW, APPROXIMATE and BINS are those of ParzenShape.
 #include "common.cuh"
 
@@ -92,8 +92,8 @@ __device__ __forceinline__ void weights_of(REAL f, REAL* tap) {
   }
 }
 
-// body(voxel, moving, fixed, weight) for every sample of the thread. A block's samples lie together:
-// many follow others of the same bins.
+// body(voxel, moving, fixed, weight) for every sample of the thread. A block's samples lie
+// together: many follow others of the same bins.
 template <class Body>
 __device__ __forceinline__ void each_sample(long long voxels, const REAL* moving,
                                             const REAL* fixed, const REAL* weight, Body body) {
