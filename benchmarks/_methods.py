@@ -85,9 +85,11 @@ def command(method: str, data: DataSet, pair: Pair, out: Path, settings: Setting
 
 
 def _command_of_ours(preset: str, pair: Pair, out: Path, settings: Settings) -> list[str]:
+    preset, _, kernels = preset.partition("@")
     words: list[object] = [sys.executable, "-m", "fireants_engine.cli.main", "run"]
     words += [pair.fixed, pair.moving, "-o", out, "--preset", preset]
     optional = {
+        "--kernels": kernels,
         "--moving-labels": pair.moving_labels,
         "--fixed-labels": pair.fixed_labels,
         "--fixed-mask": pair.fixed_mask,

@@ -289,3 +289,44 @@ def kernels(result: dict, machine: str) -> Blocks:
         (["operation", "fused, ms", "share", *forms.values(), "memory"], lines),
         "`python benchmarks/kernels.py --compile`",
     ]
+
+
+def end_to_end(result: dict, machine: str) -> Blocks:
+    """One table per pair, with how many times as long as `brain-mri` each takes."""
+    text: Blocks = [
+        "## Whole registrations, side by side",
+        "Brains at 1 mm (OASIS, report half), every program in a process of its own, one after the "
+        "other, its start and all files included. *Ratio*: how many times as long as our "
+        '`brain-mri` it takes; with "cpu", by processor seconds: that program ran for hours on '
+        "fewer threads while other work went first. `@reference`: on plain torch instead of the "
+        "fused kernels.",
+        machine,
+    ]
+    for pair in dict.fromkeys(row["pair"] for row in result["rows"]):
+        rows = [row for row in result["rows"] if row["pair"] == pair]
+        ours = next(row for row in rows if row["method"] == "ours:brain-mri")
+        lines = []
+        for row in rows:
+            if "failed" in row:
+                lines.append([row["method"], f"failed: {row['failed']}", *[""] * 5])
+                continue
+            aside = bool(row["nice"])
+            kind = "process_cpu_seconds" if aside else "process_seconds"
+            ratio = f"{row[kind] / ours[kind]:.1f}x" + (" cpu" if aside else "")
+            seconds = f"{row['process_seconds']:.0f}"
+            lines.append(
+                [
+                    row["method"],
+                    f"{row['dice']:.4f}",
+                    f"{row['folds']:.1e}" if row["folds"] else "0",
+                    f"({seconds})" if aside else seconds,
+                    f"{row['process_cpu_seconds']:.0f}",
+                    f"{row['process_peak_mib']:.0f}",
+                    ratio,
+                ]
+            )
+        text.append(f"Pair {pair}:")
+        heads = ["method", "Dice", "folds", "s", "processor s", "peak MiB", "ratio"]
+        text.append((heads, lines))
+    text.append("`python benchmarks/end_to_end.py`")
+    return text

@@ -205,6 +205,7 @@ SECTIONS = {
     "lung": lung,
     "multimodal": multimodal,
     "interop": interop,
+    "end_to_end": study(_studies.end_to_end),
     "kernels": study(_studies.kernels),
     "gui": gui,
     "conditioning": study(_studies.conditioning),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,12 @@ def sources() -> dict[str, str]:
         for path in sorted([*folder.glob("*.cuh"), *folder.glob("*.h")]):
             found[path.name] = path.read_text(encoding="utf-8")
     return found
+
+
+def abi() -> int:
+    """Of the structs that the kernels' files expect; `kAbi` of shapes.h."""
+    found = re.search(r"kAbi = (\d+);", sources().get("shapes.h", ""))
+    return int(found.group(1)) if found else 0
 
 
 def _candidates() -> Iterator[str]:

@@ -13,6 +13,9 @@ typedef unsigned char uint8_t;
 
 namespace fireants {
 
+// Raised by one whenever a signature or a struct changes; the engine refuses any other.
+constexpr int kAbi = 2;
+
 // A batch of one serves all rows: its *_rows is 1.
 struct WarpShape {
   int64_t rows, channels, image_rows, matrix_rows, u_rows;
@@ -20,7 +23,17 @@ struct WarpShape {
   int32_t dim, border, nearest, threads;
 };
 
-// pairs x halves rows of `channels` times `samples` numbers.
+// volumes: of (z, y, x) samples each; sigma: voxels, 0 leaves an axis alone; box: that shape of the
+// same variance instead of a Gaussian; adjoint: the transpose. For C++: on CUDA taps are numbers.
+struct SmoothShape {
+  int64_t volumes;
+  int64_t size[3];
+  double sigma[3];
+  double scale;
+  int64_t box, adjoint, threads;
+};
+
+// A gradient of (pairs x halves, channels, samples).
 struct DescentShape {
   int64_t pairs, halves, channels, samples, threads;
 };

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <new>
 
+#include "shapes.h"
+
 #if defined(_WIN32)
 #define FIREANTS_API extern "C" __declspec(dllexport)
 #else
@@ -12,9 +14,6 @@
 #endif
 
 namespace fireants {
-
-// Raised by one whenever a signature or a struct changes; the engine refuses any other.
-constexpr int kAbi = 2;
 
 enum Status : int { kOk = 0, kNoMemory = 1 };
 

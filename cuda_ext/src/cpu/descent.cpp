@@ -9,11 +9,6 @@
 
 namespace fireants {
 
-// A gradient of (pairs x halves, channels, samples). Mirrored by `native/descent.py`.
-struct DescentShape {
-  int64_t pairs, halves, channels, samples, threads;
-};
-
 // The samples as (z, y, x), and windows of `width` samples, odd, along each axis; axes: 2 or 3, of
 // which a window's share counts those of one sample too. Mirrored by `native/descent.py`.
 struct TileShape {

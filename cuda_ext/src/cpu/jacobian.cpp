@@ -8,13 +8,6 @@
 
 namespace fireants {
 
-// Mirrored by `native/jacobian.py`.
-struct JacobianShape {
-  int64_t rows;
-  int64_t size[3];
-  int32_t dim, threads;
-};
-
 namespace {
 
 constexpr int kStrip = 32;  // voxels along the last axis, computed side by side

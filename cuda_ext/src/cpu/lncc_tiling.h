@@ -4,17 +4,9 @@
 #include <cstdint>
 
 #include "cpu/lncc_window.h"
+#include "shapes.h"
 
 namespace fireants {
-
-// mask_rows: 0 without a mask; weight: (weight_rows, weight_channels) volumes where weight_field,
-// numbers otherwise; 1 serves all rows or channels. Mirrored by `native/lncc.py`.
-struct LnccShape {
-  int64_t rows, channels, size[3], radius;
-  int64_t mask_rows, weight_rows, weight_channels, weight_field;
-  int64_t gaussian, squared, exact, threads;
-  double epsilon;
-};
 
 constexpr int64_t kCache = 512 << 10;          // bytes that a tile keeps at best
 constexpr int kStart = 32;                     // samples added up while a line is started

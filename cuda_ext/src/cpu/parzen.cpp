@@ -12,13 +12,6 @@ namespace fireants {
 
 enum ParzenWindow : int32_t { kBspline = 0, kGaussian = 1, kLinear = 2 };
 
-// weight_rows: 1 serves all rows. approximate: moving samples count in their nearest bin and the
-// caller convolves. Mirrored by `native/parzen.py`.
-struct ParzenShape {
-  int64_t rows, channels, voxels, weight_rows;
-  int32_t bins, window, approximate, threads;
-};
-
 namespace {
 
 constexpr int kStrip = 64;          // samples binned side by side

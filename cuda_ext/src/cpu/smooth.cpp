@@ -8,16 +8,6 @@
 
 namespace fireants {
 
-// volumes: of (z, y, x) samples each; sigma: voxels, 0 leaves an axis alone; box: that shape of the
-// same variance instead of a Gaussian; adjoint: the transpose. Mirrored by `native/smooth.py`.
-struct SmoothShape {
-  int64_t volumes;
-  int64_t size[3];
-  double sigma[3];
-  double scale;
-  int64_t box, adjoint, threads;
-};
-
 namespace {
 
 constexpr int64_t kLines = 32;   // of a strip: it and what it needs stay in the L2 cache

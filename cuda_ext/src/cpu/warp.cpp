@@ -9,13 +9,6 @@
 
 namespace fireants {
 
-// A batch of one serves all rows: its *_rows is 1. Mirrored by `native/warp.py`.
-struct WarpShape {
-  int64_t rows, channels, image_rows, matrix_rows, u_rows;
-  int64_t in[3], out[3];
-  int32_t dim, border, nearest, threads;
-};
-
 namespace {
 
 constexpr int64_t kRowsPerPiece = 16;

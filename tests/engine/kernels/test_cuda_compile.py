@@ -56,9 +56,7 @@ MOST_SPILLED = 16
 
 
 def compiled(file: str, defines: dict, real: str, architecture: int) -> tuple[bytes, str]:
-    told = nvrtc.options(
-        {"REAL": real, **defines}, architecture, "--ptxas-options=-v"
-    )
+    told = nvrtc.options({"REAL": real, **defines}, architecture, "--ptxas-options=-v")
     return nvrtc.compile_text(file, told)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fireants_engine.errors import BackendUnavailableError
-from fireants_engine.kernels.native.library import INSTALL
+from fireants_engine.kernels.native.library import ABI, INSTALL
 
 THREADS = 256
 """Of every block, `kThreads` of common.cuh."""
@@ -55,9 +55,10 @@ def problem() -> str | None:
         nvrtc.library()
     except (OSError, RuntimeError) as error:
         return f"Kernels 'cuda' cannot run here ({error}); choose auto or reference."
-    if not nvrtc.sources():
+    if nvrtc.abi() != ABI:
         return (
-            f"The installed fireants-kernels have no CUDA kernels; install newer ones: {INSTALL}."
+            f"The CUDA kernels of the installed fireants-kernels speak version {nvrtc.abi()}, this "
+            f"engine version {ABI}; install the ones made for it: {INSTALL}."
         )
     return None
 

@@ -15,7 +15,7 @@ from fireants_engine.kernels.native.memory import empty
 
 
 class DescentShape(Structure):
-    """`struct DescentShape` of descent.cpp."""
+    """`struct DescentShape` of shapes.h."""
 
     _fields_ = [(name, c_int64) for name in ("pairs", "halves", "channels", "samples", "threads")]
 

@@ -12,7 +12,7 @@ from fireants_engine.kernels.native.memory import empty
 
 
 class JacobianShape(Structure):
-    """`struct JacobianShape` of jacobian.cpp."""
+    """`struct JacobianShape` of shapes.h."""
 
     _fields_ = [("rows", c_int64), ("size", c_int64 * 3), ("dim", c_int32), ("threads", c_int32)]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from fireants_engine.errors import BackendUnavailableError, OutOfMemoryError
 
 ABI = 2
-"""Of the signatures, and of the structs that the modules beside this one mirror; `src/cpu/api.h`
-has the same number."""
+"""Of the signatures, and of the structs that the modules beside this one mirror; `src/shapes.h` has
+the same number."""
 
 INSTALL = "pip install fireants-kernels (in a checkout: make kernels)"
 

@@ -16,7 +16,7 @@ from fireants_engine.kernels.reference import spread
 
 
 class LnccShape(Structure):
-    """`struct LnccShape` of lncc_tiling.h and shapes.h."""
+    """`struct LnccShape` of shapes.h and shapes.h."""
 
     _fields_ = [
         *((name, c_int64) for name in ("rows", "channels")),

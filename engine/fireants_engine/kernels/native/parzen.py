@@ -17,7 +17,7 @@ _WINDOWS = ("bspline", "gaussian", "linear")
 
 
 class ParzenShape(Structure):
-    """`struct ParzenShape` of parzen.cpp."""
+    """`struct ParzenShape` of shapes.h."""
 
     _fields_ = [
         *((name, c_int64) for name in ("rows", "channels", "voxels", "weight_rows")),

@@ -14,7 +14,7 @@ from fireants_engine.kernels.native.memory import empty
 
 
 class SmoothShape(Structure):
-    """`struct SmoothShape` of smooth.cpp."""
+    """`struct SmoothShape` of shapes.h."""
 
     _fields_ = [
         ("volumes", c_int64),

@@ -18,7 +18,7 @@ WIDE = torch.float64
 
 
 class WarpShape(Structure):
-    """`struct WarpShape` of warp.cpp."""
+    """`struct WarpShape` of shapes.h."""
 
     _fields_ = [
         *((name, c_int64) for name in ("rows", "channels", "image_rows", "matrix_rows", "u_rows")),
