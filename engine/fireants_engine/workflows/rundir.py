@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,6 +101,25 @@ def _staged(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+Later = Callable[..., None]
+"""(function, *arguments): to be called before the folder is finished."""
+
+
+@contextmanager
+def _behind() -> Iterator[Later]:
+    """Files are compressed in a thread, one at a time, while what comes next is computed.
+
+    Leaving waits for all of them and raises what the first that failed raised.
+    """
+    pool, futures = ThreadPoolExecutor(1, thread_name_prefix="fireants-files"), []
+    try:
+        yield lambda function, *arguments: futures.append(pool.submit(function, *arguments))
+        for future in futures:
+            future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 # ------------------------------------------------------------------ save
 def save_run(
     result: Result,
@@ -132,18 +152,18 @@ def save_run(
         {**given.files, **(files or {})},
     )
     extras.check(result.fixed, result.moving)
-    with _staged(folder) as temporary:
-        _write_transforms(result, temporary)
+    with _staged(folder) as temporary, _behind() as later:
+        _write_transforms(result, temporary, later)
         start = None if result.initial is None else warp_factor(result.initial, result.grid)
         init = extras.files.get("init")
         if start is not None and (init is None or not init.is_file()):
-            save_displacement(start, temporary / INITIAL_FILE)
-        save_image(result.moved, temporary / "warped.nii.gz")
-        save_image(result.jacobian(), temporary / "jacobian.nii.gz")
+            later(save_displacement, start, temporary / INITIAL_FILE)
+        later(save_image, result.moved, temporary / "warped.nii.gz")
+        later(save_image, result.jacobian(), temporary / "jacobian.nii.gz")
         warped_labels = None
         if extras.moving_labels is not None:
             warped_labels = result.warp_labels(extras.moving_labels)
-            save_image(warped_labels, temporary / LABELS_FILE)
+            later(save_image, warped_labels, temporary / LABELS_FILE)
         result.recipe.save(temporary / "recipe.yaml")
         lines = [json.dumps(plain(to_dict(event)), allow_nan=False) for event in result.events]
         _write(temporary / "events.jsonl", "\n".join(lines) + "\n")
@@ -157,14 +177,11 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _write_transforms(result: Mapping, folder: Path) -> None:
+def _write_transforms(result: Mapping, folder: Path, later: Later) -> None:
     save_affine(result.affine, folder / AFFINE_FILE)
-    warp, inverse = result.warp_field, result.inverse_warp_field
-    if warp is None or inverse is None:
-        nothing = torch.zeros((1, result.grid.dim, *result.grid.shape))
-        warp = inverse = Displacement(nothing, result.grid)
-    save_displacement(warp, folder / WARP_FILE)
-    save_displacement(inverse, folder / INVERSE_FILE)
+    nothing = Displacement(torch.zeros((1, result.grid.dim, *result.grid.shape)), result.grid)
+    later(save_displacement, result.warp_field or nothing, folder / WARP_FILE)
+    later(save_displacement, result.inverse_warp_field or nothing, folder / INVERSE_FILE)
 
 
 def _html(result: Result, report: dict[str, Any]) -> str:

@@ -179,8 +179,9 @@ def test_replay_of_data_in_memory(make_pair, linear_recipe, tmp_path: Path) -> N
     np.testing.assert_array_equal(again.affine.matrix, result.affine.matrix)
 
 
+@pytest.mark.parametrize("part", ["_html", "save_image"])  # the second runs in a thread
 def test_nothing_is_half_written(
-    make_pair, linear_recipe, labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_pair, linear_recipe, labelled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     fixed, moving = make_pair("flat")
     result = fe.register(fixed, moving, linear_recipe)
@@ -190,7 +191,7 @@ def test_nothing_is_half_written(
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(rundir, "_html", fail)
+        patch.setattr(rundir, part, fail)
         with pytest.raises(OSError, match="disk full"):
             result.save(out)
     assert not out.exists()
@@ -198,7 +199,7 @@ def test_nothing_is_half_written(
     result.save(out, moving_labels=labelled(moving))
     (out / "notes.txt").write_text("mine")
     with monkeypatch.context() as patch:
-        patch.setattr(rundir, "_html", fail)
+        patch.setattr(rundir, part, fail)
         with pytest.raises(OSError, match="disk full"):
             result.save(out)
     assert files(out) == ALWAYS | {"warped_labels.nii.gz", "notes.txt"}
