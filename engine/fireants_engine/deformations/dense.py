@@ -33,7 +33,7 @@ State = TypeVar("State", bound=DenseState)
 
 
 def sigma_voxels(sigma_mm: float, floor_vox: float, grid: Grid) -> list[float]:
-    """Gaussian width per array axis: sigma_mm, but at least floor_vox mean voxels, in voxels."""
+    """Smoothing width per array axis: sigma_mm, but at least floor_vox mean voxels, in voxels."""
     spacing = np.asarray(grid.spacing_zyx)
     sampled = spacing[np.asarray(grid.shape) > 1]
     mean = float(np.exp(np.log(sampled).mean())) if sampled.size else 1.0
@@ -44,9 +44,9 @@ def sigma_voxels(sigma_mm: float, floor_vox: float, grid: Grid) -> list[float]:
 class Dense(Deformation):
     """A displacement (or velocity) per voxel of the level.
 
-    sigma_grad_mm: Gaussian smoothing of dU/dphi; sigma_warp_mm: of u after each step. Both in
+    sigma_grad_mm: smoothing of dU/dphi; sigma_warp_mm: of u after each step. Both in
     mm; where that is less than *_floor_vox voxels of the level, the floor counts, so that
-    coarse levels stay regular.
+    coarse levels stay regular. window: `gaussian`, or a `box` of the same variance.
     axis_weights: factor of the update along each *voxel* axis i, j(, k) of the fixed image: 1
     free, 0 held; () for all free. Whatever the image's direction, a held axis stays exactly
     still (LESSONS 19). Raises InputError in `init` when they do not fit the image.
@@ -57,6 +57,7 @@ class Dense(Deformation):
     grad_floor_vox: float = 1.0
     warp_floor_vox: float = 0.7
     axis_weights: tuple[float, ...] = ()
+    window: str = "gaussian"
 
     def start(self, pair: Pair, initial: Transform, ctx: ExecutionContext) -> tuple[Tensor, Affine]:
         """`initial` as (u, affine) on the level's grid: `A (x + u(x)) + t`."""
@@ -98,7 +99,7 @@ class Dense(Deformation):
             grad = grad * (weights > 0)
         sigma = sigma_voxels(self.sigma_grad_mm, self.grad_floor_vox, pair.fixed_grid)
         # per voxel instead of per image: independent of the level's size
-        return ctx.kernels.smooth(grad, sigma, float(pair.fixed_grid.voxels))
+        return ctx.kernels.smooth(grad, sigma, float(pair.fixed_grid.voxels), self.window)
 
     def bounded(self, way: Direction, step: float, pairs: int) -> tuple[Tensor, Tensor]:
         """A direction and the factor (k N,) of each row within the step bound.
@@ -113,7 +114,7 @@ class Dense(Deformation):
     def smoothed(self, pair: Pair, u: Tensor, ctx: ExecutionContext) -> Tensor:
         """The warp smoothing."""
         sigma = sigma_voxels(self.sigma_warp_mm, self.warp_floor_vox, pair.fixed_grid)
-        return ctx.kernels.smooth(u, sigma)
+        return ctx.kernels.smooth(u, sigma, window=self.window)
 
     def resample(self, buffer: Tensor, power: int, old: Pair, new: Pair) -> Tensor:
         return resize_displacement(buffer, new.fixed_grid.shape, power)

@@ -65,6 +65,10 @@ class _DenseSpec(Spec):
         0.7, "Warp smoothing is at least this many voxels of the level.",
         title="Warp smoothing, at least", unit="voxels", ge=0, le=20,
     )  # fmt: skip
+    window: Literal["gaussian", "box"] = setting(
+        "gaussian", "Shape of both smoothings; box: a mean over a box of the Gaussian's variance, "
+        "faster where it is wide, less even in all directions.", title="Smoothing window", advanced=True,
+    )  # fmt: skip
     axis_weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = setting(
         (), "Factor of the update along each voxel axis i, j(, k) of the fixed image: 1 free, "
         "0 held; empty: all free.", title="Axis weights", max_length=3, advanced=True,

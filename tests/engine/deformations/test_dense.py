@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -294,3 +295,22 @@ def test_the_option_reaches_the_gradient() -> None:
         still = plain.with_variable(state, torch.zeros(shape))
         a, b = (m.precondition(both, still, grad, CTX) for m in (plain, steepest))
         torch.testing.assert_close(a, b)
+
+
+@MODELS
+def test_both_smoothings_are_of_the_window_that_is_asked_for(kind: type[Dense]) -> None:
+    seen: list[str] = []
+
+    def smooth(
+        field: Tensor, sigma: Sequence[float], scale: float = 1.0, window: str = ""
+    ) -> Tensor:
+        seen.append(window)
+        return REFERENCE.smooth(field, sigma, scale, window)
+
+    ctx = ExecutionContext(kernels=replace(REFERENCE, smooth=smooth))
+    model, both = kind(window="box"), pair()
+    state = model.begin(both, [affine()], ctx)
+    grad = torch.ones_like(model.variable(state))
+    way = Direction.of(model.precondition(both, state, grad, ctx))
+    model.retract(both, state, way, 0.5, ctx)
+    assert seen == ["box", "box"]
