@@ -44,6 +44,14 @@ struct JacobianShape {
   int32_t dim, threads;
 };
 
+// size: of the label map; kind: a LabelKind.
+struct LabelShape {
+  int64_t size[3], samples;
+  int32_t dim, kind, threads;
+};
+
+enum LabelKind : int { kUint8, kInt8, kInt16, kInt32, kInt64 };
+
 // weight_rows: 1 serves all rows. window: 0 B-spline of order 3, 1 Gaussian, 2 linear. approximate:
 // moving samples count in their nearest bin and the caller convolves.
 struct ParzenShape {

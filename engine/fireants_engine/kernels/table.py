@@ -9,7 +9,7 @@ from functools import cache
 from torch import Tensor
 
 from fireants_engine.errors import BackendUnavailableError
-from fireants_engine.kernels import descent, jacobian, lncc, parzen, reference
+from fireants_engine.kernels import descent, jacobian, labels, lncc, parzen, reference
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class KernelTable:
     levenberg_marquardt: Callable
     jacobian_determinant: Callable
     strict_fold_mask: Callable
+    label_vote: Callable
 
 
 REFERENCE = KernelTable(
@@ -43,6 +44,7 @@ REFERENCE = KernelTable(
     levenberg_marquardt=descent.levenberg_marquardt,
     jacobian_determinant=jacobian.jacobian_determinant,
     strict_fold_mask=jacobian.strict_fold_mask,
+    label_vote=labels.label_vote,
 )
 
 BACKENDS = ("native", "cuda", "reference")
@@ -66,6 +68,7 @@ def _fused(name: str) -> KernelTable:
         levenberg_marquardt=native.descent.levenberg_marquardt,
         jacobian_determinant=native.jacobian.jacobian_determinant,
         strict_fold_mask=native.jacobian.strict_fold_mask,
+        label_vote=native.labels.label_vote,
     )
 
 

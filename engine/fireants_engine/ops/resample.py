@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image, apply_matrix
+from fireants_engine.kernels import chosen_for
 from fireants_engine.ops.interpolate import KINDS, check_interpolation
 from fireants_engine.transforms import Transform
 
@@ -181,35 +182,9 @@ def _voted(labels: Image, slabs: Iterable[Slab], grid: Grid) -> Image:
 
 
 def vote(source: Tensor, places: np.ndarray) -> Tensor:
-    """Label of the largest summed linear weight among the 2^d neighbours.
+    """`label_vote` by the kernels that `auto` chooses.
 
     source: integers (*spatial); places: voxel coordinates (d, *slab); result (*slab).
     """
-    dim, slab = source.ndim, places.shape[1:]
-    coords = torch.from_numpy(np.ascontiguousarray(places, dtype=np.float32)).reshape(dim, -1)
-    low = coords.floor()
-    frac = coords - low
-    low = low.to(torch.int64)
-    flat = source.reshape(-1)
-    labels, weights = [], []
-    for corner in range(2**dim):
-        index = torch.zeros(coords.shape[1], dtype=torch.int64)
-        weight = torch.ones(coords.shape[1])
-        for axis in range(dim):
-            bit = (corner >> axis) & 1
-            place = (low[axis] + bit).clamp(0, source.shape[axis] - 1)
-            index = index * source.shape[axis] + place
-            weight = weight * (frac[axis] if bit else 1 - frac[axis])
-        labels.append(flat[index])
-        weights.append(weight)
-    stacked = torch.stack(labels)
-    best = stacked[0].clone()
-    mixed = (stacked != best).any(dim=0)  # elsewhere all neighbours agree
-    if bool(mixed.any()):
-        names, shares = stacked[:, mixed], torch.stack(weights)[:, mixed]
-        totals = torch.stack([((names == name) * shares).sum(0) for name in names])
-        top = totals.amax(dim=0)
-        ceiling = torch.iinfo(names.dtype).max
-        winners = torch.where(totals >= top - 1e-6, names, torch.full_like(names, ceiling))
-        best[mixed] = winners.amin(dim=0)
-    return best.reshape(slab)
+    coords = torch.from_numpy(np.ascontiguousarray(places, dtype=np.float32))
+    return chosen_for(source).label_vote(source, coords)

@@ -3,6 +3,7 @@
 from fireants_engine.kernels.native import (
     descent,
     jacobian,
+    labels,
     library,
     lncc,
     memory,
@@ -11,4 +12,4 @@ from fireants_engine.kernels.native import (
     warp,
 )
 
-__all__ = ["descent", "jacobian", "library", "lncc", "memory", "parzen", "smooth", "warp"]
+__all__ = ["descent", "jacobian", "labels", "library", "lncc", "memory", "parzen", "smooth", "warp"]
