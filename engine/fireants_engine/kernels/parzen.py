@@ -92,8 +92,8 @@ def check(
     if any(ends.shape != (len(moving), 2) for ends in ranges):
         raise ValueError(f"parzen_mi: ranges have to be ({len(moving)}, 2): low and high per pair")
     if weight is not None:
-        rows = (1, len(moving))
-        if len(weight) not in rows or tuple(weight.shape[1:]) != (1, *moving.shape[2:]):
+        fits = {(rows, 1, *moving.shape[2:]) for rows in (1, len(moving))}
+        if tuple(weight.shape) not in fits:
             raise ValueError(
                 f"parzen_mi: a weight of shape {tuple(weight.shape)} does not fit images of shape "
                 f"{tuple(moving.shape)}"

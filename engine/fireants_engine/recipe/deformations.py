@@ -66,8 +66,10 @@ class _DenseSpec(Spec):
         title="Warp smoothing, at least", unit="voxels", ge=0, le=20,
     )  # fmt: skip
     window: Literal["gaussian", "box"] = setting(
-        "gaussian", "Shape of both smoothings; box: a mean over a box of the Gaussian's variance, "
-        "faster where it is wide, less even in all directions.", title="Smoothing window", advanced=True,
+        "gaussian",
+        "Shape of both smoothings; box: a mean over a box of the Gaussian's variance, "
+        "faster where it is wide, less even in all directions.", title="Smoothing window",
+        advanced=True,
     )  # fmt: skip
     axis_weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = setting(
         (), "Factor of the update along each voxel axis i, j(, k) of the fixed image: 1 free, "

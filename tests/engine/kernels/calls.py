@@ -19,15 +19,16 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=WIDE, generator=torch.Generator().manual_seed(seed))
 
 
-def with_gradients(call: Callable[..., Tensor], leaves: list[Tensor]) -> list[Tensor]:
-    """Value, and its gradients by the leaves of floating numbers for weights that differ."""
+def with_gradients(call: Callable[..., Tensor], leaves: list[Tensor]) -> list[Tensor | None]:
+    """Value, and its gradients by the leaves for weights that differ; None by whole numbers."""
     leaves = [x.detach().requires_grad_() if x.is_floating_point() else x for x in leaves]
     out = call(*leaves)
     weights = torch.linspace(1, 2, out.numel(), dtype=out.dtype).view(out.shape)
     if not torch.is_grad_enabled():
         return [out.detach()]
     asked = [leaf for leaf in leaves if leaf.requires_grad]
-    return [out.detach(), *torch.autograd.grad((out * weights).sum(), asked)]
+    grads = iter(torch.autograd.grad((out * weights).sum(), asked))
+    return [out.detach(), *(next(grads) if leaf.requires_grad else None for leaf in leaves)]
 
 
 def whole(values: tuple | None) -> Scaling | None:
@@ -45,7 +46,7 @@ def make_warp(size: tuple[int, ...], rows: int, seed: int) -> Given:
     }
 
 
-def run_warp(table: KernelTable, image, matrix, u, shape, border) -> list[Tensor]:
+def run_warp(table: KernelTable, image, matrix, u, shape, border) -> list[Tensor | None]:
     def call(*leaves: Tensor) -> Tensor:
         return table.warp(leaves[0], leaves[1], shape, *leaves[2:], border=border)
 
@@ -57,7 +58,7 @@ def make_compose(size: tuple[int, ...], rows: int, seed: int) -> Given:
     return {"v": v, "u": u, "scale": noise(rows, seed=seed)}
 
 
-def run_compose(table: KernelTable, v, u, scale) -> list[Tensor]:
+def run_compose(table: KernelTable, v, u, scale) -> list[Tensor | None]:
     if table is REFERENCE and len(v) == 1:  # it takes one factor for every row that it is given
         v = v.expand(len(u), *v.shape[1:])
     return [table.compose(v, u, scale)]
@@ -78,7 +79,7 @@ def make_window_stats(size: tuple[int, ...], rows: int, seed: int) -> Given:
     }
 
 
-def run_window_stats(table: KernelTable, image, mask, scaling, radius) -> list[Tensor]:
+def run_window_stats(table: KernelTable, image, mask, scaling, radius) -> list[Tensor | None]:
     table.window_stats(image, radius, 1e-2, mask, scaling=whole(scaling))
     return []  # what is kept is each backend's own affair; `lncc` compares it
 
@@ -99,7 +100,7 @@ def make_lncc(size: tuple[int, ...], rows: int, seed: int) -> Given:
 
 def run_lncc(
     table: KernelTable, moving, fixed, mask, weight, scaling, fixed_scaling, radius, window
-) -> list[Tensor]:
+) -> list[Tensor | None]:
     seen = {"window": window, "scaling": whole(fixed_scaling)}
 
     def call(moving: Tensor, fixed: Tensor) -> Tensor:
@@ -124,7 +125,7 @@ def make_parzen(size: tuple[int, ...], rows: int, seed: int) -> Given:
     }
 
 
-def run_parzen(table: KernelTable, moving, **rest) -> list[Tensor]:
+def run_parzen(table: KernelTable, moving, **rest) -> list[Tensor | None]:
     return with_gradients(lambda leaf: table.parzen_mi(leaf, **rest), [moving])
 
 
@@ -138,7 +139,7 @@ def make_adam(size: tuple[int, ...], rows: int, seed: int) -> Given:
     }
 
 
-def run_adam(table: KernelTable, grad, first, second, counts) -> list[Tensor]:
+def run_adam(table: KernelTable, grad, first, second, counts) -> list[Tensor | None]:
     grad, first, second = (None if t is None else t.clone() for t in (grad, first, second))
     way = table.adam(grad, first, second, counts, 0.9, 0.99, 1e-3)
     return [*way, second, *([] if first is None else [first])]
@@ -149,7 +150,7 @@ def make_levenberg(size: tuple[int, ...], rows: int, seed: int) -> Given:
     return {"grad": noise(rows, len(size), *size, seed=seed), "damping": damping, "tile": 1}
 
 
-def run_levenberg(table: KernelTable, grad, damping, tile) -> list[Tensor]:
+def run_levenberg(table: KernelTable, grad, damping, tile) -> list[Tensor | None]:
     return [*table.levenberg_marquardt(grad.clone(), damping, tile)]
 
 
@@ -157,10 +158,10 @@ def make_field(size: tuple[int, ...], rows: int, seed: int) -> Given:
     return {"u": noise(rows, len(size), *size, seed=seed)}
 
 
-def by_row(function: str) -> Callable[..., list[Tensor]]:
+def by_row(function: str) -> Callable[..., list[Tensor | None]]:
     """Plain torch takes one row at a time."""
 
-    def run(table: KernelTable, u: Tensor) -> list[Tensor]:
+    def run(table: KernelTable, u: Tensor) -> list[Tensor | None]:
         operation = getattr(table, function)
         if table is REFERENCE:
             if u.ndim - 2 != u.shape[1]:
@@ -175,7 +176,7 @@ def by_row(function: str) -> Callable[..., list[Tensor]]:
 
 class Operation(NamedTuple):
     make: Callable[[tuple[int, ...], int, int], Given]
-    run: Callable[..., list[Tensor]]
+    run: Callable[..., list[Tensor | None]]
 
 
 OPERATIONS = {

@@ -32,7 +32,7 @@ PRECISION = {torch.float16: 1e-2, torch.float32: 1e-5}
 
 
 # ---------------------------------------------------------------- what may come of it
-def outcome(name: str, table: KernelTable, arguments: Given) -> list[Tensor] | Exception:
+def outcome(name: str, table: KernelTable, arguments: Given) -> list[Tensor | None] | Exception:
     try:
         return OPERATIONS[name].run(table, **arguments)
     except Exception as error:
@@ -72,6 +72,8 @@ def judge(name: str, arguments: Given, invalid: bool = False) -> None:
         truth = outcome(name, REFERENCE, given)
     assert not isinstance(truth, Exception), f"accepted, but plain torch says {truth!r}"
     for a, b in zip(found[:1] if invalid else found, truth, strict=False):
+        if a is None or b is None:
+            continue
         assert a.shape == b.shape
         rel = PRECISION.get(a.dtype, 1e-9)
         a, b = a.to(WIDE), b.to(WIDE)
@@ -181,38 +183,11 @@ def faults(calls: dict[str, tuple[str, Given]], invalid: bool = False) -> list[s
     return out
 
 
-KNOWN = {
-    ("warp", "image", "shape"): "of no axes: len() of a 0-d tensor",
-    ("warp", "matrix", "shape"): "torch's sentence of an invalid reshape",
-    ("warp", "matrix", "type"): "on another device: torch's NotImplementedError",
-    ("warp", "u", "shape"): "of no axes: len() of a 0-d tensor",
-    ("compose", "v", "shape"): "of no axes: len() of a 0-d tensor",
-    ("compose", "u", "shape"): "fewer channels than axes: writes outside of its memory",
-    ("compose", "scale", "shape"): "fewer factors than rows: reads outside of its memory",
-    ("smooth", "field", "shape"): "not as many axes as sigmas: Python's sentence of zip()",
-    ("parzen_mi", "weight", "shape"): "of no axes: len() of a 0-d tensor",
-    ("adam", "grad", "shape"): "moments are not compared with it: writes outside of its memory",
-    ("adam", "first", "shape"): "not compared with the gradient: writes outside of its memory",
-    ("adam", "second", "shape"): "not compared with the gradient: writes outside of its memory",
-    ("warp", "numbers"): "a grid of 0 or 4 axes: torch's sentence of an invalid reshape",
-    ("smooth", "numbers"): "sigmas: Python's sentence of zip(), and NaN is taken for a width",
-    ("adam", "numbers"): "counts that do not divide the rows; no counts: ZeroDivisionError",
-}
-"""(operation, tensor, what was changed): found here, not mended yet. They are not run: some end the
-process."""
-
-
-def case(key: tuple[str, ...], *values: Any) -> Any:
-    why = KNOWN.get(key)
-    marks = [pytest.mark.xfail(run=False, reason=why)] if why else []
-    return pytest.param(*values, marks=marks, id="-".join(map(str, values)))
-
-
 def spoilt_calls() -> Iterator[Any]:
     for name, operation in OPERATIONS.items():
         for key, number in places(operation.make((5, 6), 2, 0)):
             for kind in MUTATIONS:
-                yield case((name, key, kind), name, key, number, kind)
+                yield pytest.param(name, key, number, kind, id=f"{name}-{key}-{number}-{kind}")
 
 
 @pytest.mark.parametrize(("name", "key", "number", "kind"), list(spoilt_calls()))
@@ -243,7 +218,7 @@ SCALARS: dict[str, list[Given]] = {
 }
 
 
-@pytest.mark.parametrize("name", [case((name, "numbers"), name) for name in SCALARS])
+@pytest.mark.parametrize("name", list(SCALARS))
 def test_one_number_that_is_not_as_it_should_be(name: str) -> None:
     calls = {
         f"{change}": (name, OPERATIONS[name].make((5, 6), 2, 0) | change)

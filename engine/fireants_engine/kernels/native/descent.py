@@ -44,6 +44,11 @@ def adam(
     """`descent.adam`, the direction in place of the gradient."""
     if not all(moment is None or moment.is_contiguous() for moment in (first, second)):
         raise ValueError("adam: moments have to be dense tensors")  # they are written in place
+    shapes = [tuple(t.shape) for t in (grad, first, second) if t is not None]
+    if grad.ndim < 2 or len(set(shapes)) > 1:
+        raise ValueError(f"adam: gradient and moments of shapes {shapes}; all have to be alike")
+    if not counts or len(grad) % len(counts) or min(counts) < 1:
+        raise ValueError(f"adam: counts {tuple(counts)[:8]} do not fit {len(grad)} rows")
     own, mean, power = checked("adam", grad, first, second)
     assert own is not None
     peaks = own.new_empty(own.shape[:2])

@@ -32,15 +32,17 @@ def _shape(
     image: Tensor, matrix_rows: int, out: Sequence[int], u: Tensor | None, border: bool, mode: bool
 ) -> WarpShape:
     dim = len(out)
+    if dim not in (2, 3) or min(out) < 1:
+        raise ValueError(f"warp: a grid of shape {tuple(out)}; it has 2 or 3 axes with samples")
+    if image.ndim != dim + 2:
+        raise ValueError(f"warp: an image of shape {tuple(image.shape)} has no {dim} axes")
+    if u is not None and tuple(u.shape[1:]) != (dim, *out):
+        raise ValueError(f"warp: u of shape {tuple(u.shape)} does not fit the grid {tuple(out)}")
     u_rows = 1 if u is None else len(u)
     rows = max(len(image), matrix_rows, u_rows)
     for name, count in (("image", len(image)), ("matrix", matrix_rows), ("u", u_rows)):
         if count not in (1, rows):
             raise ValueError(f"warp: {count} rows of {name} do not fit a batch of {rows}")
-    if image.ndim != dim + 2:
-        raise ValueError(f"warp: an image of shape {tuple(image.shape)} has no {dim} axes")
-    if u is not None and tuple(u.shape[1:]) != (dim, *out):
-        raise ValueError(f"warp: u of shape {tuple(u.shape)} does not fit the grid {tuple(out)}")
     if 0 in image.shape[2:] or max(*image.shape[2:], *out) >= 2**31:
         raise ValueError(f"warp: no samples, or too many, along an axis of {tuple(image.shape)}")
     three = sizes3(tuple(image.shape[2:])), sizes3(tuple(out))
@@ -62,7 +64,14 @@ class _Warp(torch.autograd.Function):
         dim = len(out)
         plain, field = checked("warp", image, u)
         assert plain is not None
-        maps = matrix.detach().to(image.device, WIDE).reshape(-1, dim, dim + 1).contiguous()
+        if matrix.shape[-2:] != (dim, dim + 1) or matrix.ndim > 3:
+            raise ValueError(
+                f"warp: a matrix of shape {tuple(matrix.shape)}; for {dim} axes it is "
+                f"(d, d + 1) or (rows, d, d + 1), d = {dim}"
+            )
+        if matrix.device != image.device:
+            raise TypeError(f"warp: the matrix is on {matrix.device}, the image on {image.device}")
+        maps = matrix.detach().to(WIDE).reshape(-1, dim, dim + 1).contiguous()
         shape = _shape(plain, len(maps), out, field, border, nearest)
         result = empty((shape.rows, shape.channels, *out), plain.dtype, plain.device)
         call("warp", plain.dtype, shape, plain, maps, field, result)
@@ -109,9 +118,20 @@ def warp(
     return _Warp.apply(image, matrix, u, tuple(shape), border, nearest)  # pyright: ignore
 
 
+def _per_row(factor: Tensor, rows: int) -> Tensor:
+    """One number per row, of (N,) for the k N rows of N pairs."""
+    if factor.ndim != 1 or len(factor) == 0 or rows % len(factor):
+        raise ValueError(
+            f"compose: factors of shape {tuple(factor.shape)} do not fit {rows} rows; give one "
+            "number per row"
+        )
+    return factor.repeat_interleave(rows // len(factor))
+
+
 def compose(v: Tensor, u: Tensor, scale: Tensor | None = None) -> Tensor:
     """`reference.compose`: `s v + u(x + s v(x))` in one pass, s per row; 0 for no move at all."""
-    if torch.is_grad_enabled() and (v.requires_grad or u.requires_grad):
+    asked = any(t is not None and t.requires_grad for t in (v, u, scale))
+    if torch.is_grad_enabled() and asked:
         moved = v if scale is None else scaled(v, scale)
         dim = u.shape[1]
         eye = torch.eye(dim, dim + 1, dtype=torch.float64, device=u.device)
@@ -119,6 +139,13 @@ def compose(v: Tensor, u: Tensor, scale: Tensor | None = None) -> Tensor:
     step, field, factor = checked("compose", v, u, scale)
     assert step is not None
     assert field is not None
+    if field.ndim < 2 or field.shape[1] != field.ndim - 2 or step.shape[1:] != field.shape[1:]:
+        raise ValueError(
+            f"compose: v of shape {tuple(v.shape)} and u of {tuple(u.shape)}; both are "
+            "(rows, d, *spatial)"
+        )
+    if factor is not None:
+        factor = _per_row(factor, max(len(step), len(field)))
     shape = _shape(field, 1, field.shape[2:], step, True, False)
     out = empty((shape.rows, *field.shape[1:]), field.dtype, field.device)
     call("compose", field.dtype, shape, field, step, factor, out, None)
