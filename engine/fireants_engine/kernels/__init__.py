@@ -1,4 +1,7 @@
-"""Local operations on tensors, one frozen table per backend; see `table`."""
+"""Local operations on tensors, one frozen table per backend; see `table`.
+
+`ops`, the same as operators of torch, is imported by those who want it.
+"""
 
 from fireants_engine.kernels.descent import Direction
 from fireants_engine.kernels.reference import length
