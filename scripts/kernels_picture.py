@@ -49,7 +49,8 @@ def draw(result: dict[str, Any]) -> Figure:
     axis.axvline(1, color="0.4", lw=1)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_xlim(right=1.4 * max(max(values.values()) for values in found.values()))
+    every = [value for values in found.values() for value in values.values()]
+    axis.set_xlim(min(1, 0.8 * min(every)), 1.4 * max(every))
     titles = {row["operation"]: row["title"] for row in result["rows"]}
     axis.set_yticks(range(len(names)), [titles[name] for name in names])
     axis.invert_yaxis()
