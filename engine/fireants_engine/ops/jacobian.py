@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fireants_engine.kernels import REFERENCE, select
+from fireants_engine.kernels import REFERENCE, chosen_for
 from fireants_engine.kernels.jacobian import gradient
 
 
@@ -17,7 +17,7 @@ def jacobian_determinant(u: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled() and u.requires_grad:
         return REFERENCE.jacobian_determinant(u)
-    return select("auto", u.device.type)[0].jacobian_determinant(u)
+    return chosen_for(u).jacobian_determinant(u)
 
 
 def jacobian_transposed(u: Tensor, field: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def strict_fold_mask(u: Tensor) -> Tensor:
     (a 1.8-voxel checkerboard shows none of its 50%, LESSONS 25). A NaN counts as a fold.
     By the kernels that `auto` chooses for its device: all find the same.
     """
-    return select("auto", u.device.type)[0].strict_fold_mask(u)
+    return chosen_for(u).strict_fold_mask(u)
 
 
 def count_folds(u: Tensor, mask: Tensor | None = None) -> tuple[int, float]:

@@ -179,9 +179,11 @@ def _write(path: Path, text: str) -> None:
 
 def _write_transforms(result: Mapping, folder: Path, later: Later) -> None:
     save_affine(result.affine, folder / AFFINE_FILE)
-    nothing = Displacement(torch.zeros((1, result.grid.dim, *result.grid.shape)), result.grid)
-    later(save_displacement, result.warp_field or nothing, folder / WARP_FILE)
-    later(save_displacement, result.inverse_warp_field or nothing, folder / INVERSE_FILE)
+    warp = result.warp_field
+    if warp is None:
+        warp = Displacement(torch.zeros((1, result.grid.dim, *result.grid.shape)), result.grid)
+    later(save_displacement, warp, folder / WARP_FILE)
+    later(save_displacement, result.inverse_warp_field or warp, folder / INVERSE_FILE)
 
 
 def _html(result: Result, report: dict[str, Any]) -> str:

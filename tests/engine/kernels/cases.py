@@ -40,3 +40,37 @@ def gradients(sampler: Callable, *leaves: Tensor, **how) -> list[Tensor]:
     out = sampler(image, matrix, u.shape[2:], u, **how)
     loss = (out * noise(*out.shape, seed=9).to(out.dtype)).sum()
     return [out.detach(), *torch.autograd.grad(loss, (image, matrix, u))]
+
+
+def rand(*shape: int, seed: int = 0, dtype: torch.dtype = WIDE) -> Tensor:
+    """Even in [0, 1)."""
+    generator = torch.Generator().manual_seed(seed)
+    made = torch.rand(shape, dtype=WIDE, generator=generator, device="cpu")
+    return made.to(torch.get_default_device(), dtype)
+
+
+def pair(size: tuple[int, ...], dtype: torch.dtype, rows: int = 1, channels: int = 1):
+    """Moving, fixed and their ranges; some moving samples lie beyond theirs."""
+    moving = rand(rows, channels, *size, dtype=dtype) * 50 - 10
+    fixed = moving * 0.5 + rand(rows, channels, *size, seed=1, dtype=dtype) * 9
+    ends = [torch.stack(image.flatten(1).aminmax(dim=1), 1) for image in (moving, fixed)]
+    ends[0] += torch.tensor([3.0, -2.0], dtype=dtype)
+    return moving, fixed, *ends
+
+
+def both(kernels, moving: Tensor, *rest, **how) -> tuple[Tensor, Tensor]:
+    """Mutual information and its gradient, every row of another weight."""
+    leaf = moving.clone().requires_grad_()
+    value = kernels.parzen_mi(leaf, *rest, **how)
+    rows = torch.arange(1, len(value) + 1).to(value.dtype)
+    (grad,) = torch.autograd.grad((value * rows).sum(), leaf)
+    return value.detach(), grad
+
+
+def field(size: tuple[int, ...], kind: str, dtype: torch.dtype) -> Tensor:
+    """A displacement of one row: calm, rough, wild, with zero determinants, or invalid."""
+    u = noise(1, len(size), *size, seed=1)
+    if kind == "invalid":
+        u.view(-1)[::7], u.view(-1)[3::11] = torch.nan, torch.inf
+    made = {"calm": 0.1 * u, "zero determinants": (2 * u).round(), "wild": 1e6 * u}
+    return made.get(kind, u).to(dtype)

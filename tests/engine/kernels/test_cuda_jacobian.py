@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from fireants_engine.kernels import jacobian as reference
 from fireants_engine.kernels.native import jacobian as fast
-from tests.engine.kernels.cases import noise
+from tests.engine.kernels.cases import field
 from tests.engine.kernels.shim import cuda_kernels
 
 __all__ = ["cuda_kernels"]
 
 SIZES = [(5, 7), (1, 9), (9, 1), (1, 1), (33, 300), (4, 5, 6), (3, 1, 70), (1, 4, 5), (2, 2, 2)]
 SIZES += [(1, 1, 1), (35, 9, 33)]  # several blocks along every axis
-
-
-def field(size: tuple[int, ...], kind: str, dtype: torch.dtype) -> Tensor:
-    u = noise(1, len(size), *size, seed=1)
-    if kind == "invalid":
-        u.view(-1)[::7], u.view(-1)[3::11] = torch.nan, torch.inf
-    made = {"calm": 0.1 * u, "zero determinants": (2 * u).round(), "wild": 1e6 * u}
-    return made.get(kind, u).to(dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -12,7 +12,7 @@ from fireants_engine.kernels import parzen as reference
 from fireants_engine.kernels.cuda import parzen as launches
 from fireants_engine.kernels.native import parzen as fast
 from fireants_engine.kernels.parzen import HISTOGRAMS, PAD
-from tests.engine.kernels.cases import WIDE, noise
+from tests.engine.kernels.cases import WIDE, both, pair, rand
 from tests.engine.kernels.shim import cuda_kernels
 
 __all__ = ["cuda_kernels"]
@@ -22,28 +22,6 @@ SINGLE = torch.float32
 BINS = 12  # every other number is one more compilation
 KINDS = [(window, WIDE, histogram) for window in WINDOWS for histogram in HISTOGRAMS]
 KINDS += [*((window, SINGLE, "exact") for window in WINDOWS), ("bspline", SINGLE, "approximate")]
-
-
-def rand(*shape: int, seed: int = 0, dtype: torch.dtype = WIDE) -> Tensor:
-    return torch.special.ndtr(noise(*shape, seed=seed)).to(dtype)
-
-
-def pair(size: tuple[int, ...], dtype: torch.dtype, rows: int = 1, channels: int = 1):
-    """Moving, fixed and their ranges; some moving samples lie beyond theirs."""
-    moving = rand(rows, channels, *size, dtype=dtype) * 50 - 10
-    fixed = moving * 0.5 + rand(rows, channels, *size, seed=1, dtype=dtype) * 9
-    ends = [torch.stack(image.flatten(1).aminmax(dim=1), 1) for image in (moving, fixed)]
-    ends[0] += torch.tensor([3.0, -2.0], dtype=dtype)
-    return moving, fixed, *ends
-
-
-def both(kernels, moving: Tensor, *rest, **how) -> tuple[Tensor, Tensor]:
-    """Value and gradient, every row of another weight."""
-    leaf = moving.clone().requires_grad_()
-    value = kernels.parzen_mi(leaf, *rest, **how)
-    rows = torch.arange(1, len(value) + 1).to(value.dtype)
-    (grad,) = torch.autograd.grad((value * rows).sum(), leaf)
-    return value.detach(), grad
 
 
 def agree(dtype: torch.dtype, *given, **how) -> None:

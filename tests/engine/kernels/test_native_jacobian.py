@@ -13,6 +13,7 @@ if why := library.problem():
 
 from fireants_engine.kernels.native import jacobian as native
 from fireants_engine.kernels.native import memory
+from tests.engine.kernels.cases import field
 
 CPU = torch.device("cpu")
 SIZES = [
@@ -27,15 +28,6 @@ SIZES = [
     (1, 1, 1),
     (9, 33, 65),
 ]
-
-
-def field(size: tuple[int, ...], kind: str, dtype: torch.dtype) -> torch.Tensor:
-    shape = (1, len(size), *size)
-    u = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    made = {"calm": 0.1 * u, "rough": u, "zero determinants": (2 * u).round(), "wild": 1e6 * u}
-    if kind == "invalid":
-        u.view(-1)[::7], u.view(-1)[3::11] = torch.nan, torch.inf
-    return made.get(kind, u).to(dtype)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -16,34 +16,11 @@ if why := library.problem():
 
 from fireants_engine.kernels.native import memory
 from fireants_engine.kernels.native import parzen as native
+from tests.engine.kernels.cases import WIDE, both, pair, rand
 
 SIZES = [(7, 9), (1, 65), (33, 3), (64, 1), (1, 1), (5, 6, 7), (1, 9, 20), (9, 1, 7), (3, 22, 31)]
 WINDOWS = sorted(PAD)
-WIDE = torch.float64
 CPU = torch.device("cpu")
-
-
-def rand(*shape: int, seed: int = 0, dtype: torch.dtype = WIDE) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(shape, dtype=WIDE, generator=generator).to(dtype)
-
-
-def pair(size: tuple[int, ...], dtype: torch.dtype, rows: int = 1, channels: int = 1):
-    """Moving, fixed and their ranges; some moving samples lie beyond theirs."""
-    moving = rand(rows, channels, *size, dtype=dtype) * 50 - 10
-    fixed = moving * 0.5 + rand(rows, channels, *size, seed=1, dtype=dtype) * 9
-    ends = [torch.stack(image.flatten(1).aminmax(dim=1), 1) for image in (moving, fixed)]
-    ends[0] += torch.tensor([3.0, -2.0], dtype=dtype)
-    return moving, fixed, *ends
-
-
-def both(kernels, moving: Tensor, *rest, **how) -> tuple[Tensor, Tensor]:
-    """Value and gradient, every row of another weight."""
-    leaf = moving.clone().requires_grad_()
-    value = kernels.parzen_mi(leaf, *rest, **how)
-    rows = torch.arange(1, len(value) + 1).to(value.dtype)
-    (grad,) = torch.autograd.grad((value * rows).sum(), leaf)
-    return value.detach(), grad
 
 
 def close(found: Tensor, truth: Tensor, rel: float) -> None:
