@@ -14,13 +14,26 @@ typedef unsigned char uint8_t;
 namespace fireants {
 
 // Raised by one whenever a signature or a struct changes; the engine refuses any other.
-constexpr int kAbi = 2;
+constexpr int kAbi = 3;
 
 // A batch of one serves all rows: its *_rows is 1.
 struct WarpShape {
   int64_t rows, channels, image_rows, matrix_rows, u_rows;
   int64_t in[3], out[3];
   int32_t dim, border, nearest, threads;
+};
+
+// Coordinates (coord_rows, dim, samples) in an image; a batch of one serves all rows.
+struct SampleShape {
+  int64_t rows, channels, image_rows, coord_rows, in[3], samples;
+  int32_t dim, border, threads;
+};
+
+// Points (dim, samples) to be found in a warp of `size`.
+struct PointShape {
+  int64_t size[3], samples;
+  double tolerance;
+  int32_t dim, steps, threads;
 };
 
 // volumes: of (z, y, x) samples each; sigma: voxels, 0 leaves an axis alone; box: that shape of the

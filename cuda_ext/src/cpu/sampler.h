@@ -82,6 +82,12 @@ struct Strip {
         }
       }
     }
+    locate<Border>(c, in);
+  }
+
+  // Where the coordinates `c` (voxels of the image) fall.
+  template <bool Border>
+  void locate(const T c[D][kLanes], const Extent<D>& in) {
     Index at[D][kLanes];
     for (int i = 0; i < D; ++i) {
       const int n = in.n[i];

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations.pair import Pair
-from fireants_engine.transforms.invert import point_jacobians, sample_points, solve_points
+from fireants_engine.kernels.points import point_jacobians, sample_points, solve_points
 
 
 class Motion(ABC):

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.io.complete import check_finite
-from fireants_engine.io.itk import file_suffix, grid_of, read, to_sitk, write_whole
+from fireants_engine.io.itk import file_suffix, grid_of, read, to_sitk, write_image
 
 SMALL_RANGE = {".png": (8, 16), ".jpg": (8,), ".jpeg": (8,), ".bmp": (8,)}
 """Formats that only hold unsigned integers, and of how many bits."""
@@ -89,5 +89,4 @@ def save_array(array: np.ndarray, grid: Grid, path: Path, *, vector: bool = Fals
     """Write an array (channels last when `vector`) on `grid` as a whole file; see `save_image`."""
     if array.dtype == np.float16:
         array = array.astype(np.float32)
-    item = to_sitk(array, grid, vector)
-    write_whole(path, lambda temporary: sitk.WriteImage(item, str(temporary), True))
+    write_image(to_sitk(array, grid, vector), path)

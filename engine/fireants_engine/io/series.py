@@ -18,7 +18,7 @@ from fireants_engine.io.itk import (
     read_header,
     read_volume,
     to_sitk,
-    write_whole,
+    write_image,
 )
 
 SERIES_FORMATS = (".nii.gz", ".nii", ".mha", ".nrrd")
@@ -119,7 +119,7 @@ def save_series(
         written += 1
     if whole is None or written != count:
         raise ValueError(f"{written} volumes for a series of {count}")
-    write_whole(path, lambda temporary: sitk.WriteImage(whole, str(temporary), True))
+    write_image(whole, path)
     return path
 
 

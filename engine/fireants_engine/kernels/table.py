@@ -9,7 +9,7 @@ from functools import cache
 from torch import Tensor
 
 from fireants_engine.errors import BackendUnavailableError
-from fireants_engine.kernels import descent, jacobian, labels, lncc, parzen, reference
+from fireants_engine.kernels import descent, jacobian, labels, lncc, parzen, points, reference
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class KernelTable:
     jacobian_determinant: Callable
     strict_fold_mask: Callable
     label_vote: Callable
+    solve_points: Callable
 
 
 REFERENCE = KernelTable(
@@ -45,6 +46,7 @@ REFERENCE = KernelTable(
     jacobian_determinant=jacobian.jacobian_determinant,
     strict_fold_mask=jacobian.strict_fold_mask,
     label_vote=labels.label_vote,
+    solve_points=points.solve_points,
 )
 
 BACKENDS = ("native", "cuda", "reference")
@@ -58,7 +60,7 @@ def _fused(name: str) -> KernelTable:
     return KernelTable(
         name=name,
         warp=native.warp.warp,
-        sample=reference.sample,
+        sample=native.points.sample,
         compose=native.warp.compose,
         smooth=native.smooth.smooth,
         window_stats=native.lncc.window_stats,
@@ -69,6 +71,7 @@ def _fused(name: str) -> KernelTable:
         jacobian_determinant=native.jacobian.jacobian_determinant,
         strict_fold_mask=native.jacobian.strict_fold_mask,
         label_vote=native.labels.label_vote,
+        solve_points=native.points.solve_points,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fireants_engine.errors import InputError
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import chosen_for
 
 INTERPOLATIONS = ("linear", "nearest", "bspline", "sinc", "label")
 """Names that `warp_image` takes; `label` is the vote of `warp_labels`."""
@@ -72,7 +72,7 @@ class Linear(Interpolator):
 
     def __call__(self, coords: np.ndarray) -> Tensor:
         places = torch.from_numpy(np.ascontiguousarray(coords, dtype=np.float32))
-        return REFERENCE.sample(self.data, places[None], border=True)[0]
+        return chosen_for(self.data).sample(self.data, places[None], border=True)[0]
 
 
 class BSpline(Interpolator):

@@ -12,7 +12,7 @@ from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image, apply_matrix
 from fireants_engine.kernels import chosen_for
 from fireants_engine.ops.interpolate import KINDS, check_interpolation
-from fireants_engine.transforms import Transform
+from fireants_engine.transforms import Affine, Displacement, Transform, parts_of
 
 _POINTS_PER_CHUNK = 1_000_000
 
@@ -25,11 +25,41 @@ def coordinates(
     Voxel coordinates (d, *slab) float64 in the axis order z, y, x, and flags (*slab): True where
     a point is more than half a voxel beyond the outermost samples of `source`.
     """
-    voxels = apply_matrix(source.matrix("mm", "voxel"), transform(grid.points_mm(start, stop)))
+    stop = grid.shape[0] if stop is None else min(stop, grid.shape[0])
+    voxels = _by_matrix(transform, grid, source, start, stop)
+    if voxels is None:
+        points = transform(grid.points_mm(start, stop))
+        voxels = np.ascontiguousarray(apply_matrix(source.matrix("mm", "voxel"), points).T)
+    outside = np.zeros(voxels.shape[1], dtype=bool)
+    for axis, n in zip(voxels, source.shape, strict=True):
+        outside |= (axis < -0.5) | (axis > n - 0.5)
     slab = (-1, *grid.shape[1:])
-    outside = np.any((voxels < -0.5) | (voxels > np.asarray(source.shape) - 0.5), axis=1)
-    flags = torch.from_numpy(outside.reshape(slab))
-    return np.ascontiguousarray(voxels.T).reshape(grid.dim, *slab), flags
+    return voxels.reshape(grid.dim, *slab), torch.from_numpy(outside.reshape(slab))
+
+
+def _by_matrix(
+    transform: Transform, grid: Grid, source: Grid, start: int, stop: int
+) -> np.ndarray | None:
+    """`coordinates` (d, n) where at most a warp on `grid` itself comes before affine maps: one
+    product of a matrix with voxels that need not be looked up. None for other transforms."""
+    first, *rest = parts_of(transform)
+    u = None
+    if isinstance(first, Displacement) and first.grid.same_space(grid, tol=1e-9):
+        u = first.u[0][:, start:stop].cpu().flatten(1)
+    else:
+        rest = [first, *rest]
+    matrix = grid.matrix("voxel", "mm")
+    for part in rest:
+        if not isinstance(part, Affine):
+            return None
+        matrix = part.matrix @ matrix
+    matrix = torch.from_numpy(source.matrix("mm", "voxel") @ matrix)
+    axes = [torch.arange(n, dtype=torch.float64) for n in grid.shape]
+    axes[0] = axes[0][start:stop]
+    voxels = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+    if u is not None:
+        voxels += u
+    return torch.addmm(matrix[:-1, -1:], matrix[:-1, :-1], voxels).numpy()
 
 
 def inside_box(coords: np.ndarray, shape: Sequence[int]) -> np.ndarray:

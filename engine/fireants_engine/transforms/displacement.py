@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from fireants_engine.geometry import Grid, apply_linear, apply_matrix
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import chosen_for
 from fireants_engine.transforms.base import Chain, Transform, parts_of
-from fireants_engine.transforms.invert import invert, solve_points
+from fireants_engine.transforms.invert import invert
 
 
 class Displacement(Transform):
@@ -35,8 +35,9 @@ class Displacement(Transform):
 
     def field_mm(self) -> np.ndarray:
         """Displacements (*grid.shape, d) in mm, x, y(, z) order, float32."""
-        linear = self.grid.matrix("voxel", "mm")[:-1, :-1].astype(np.float32)
-        return apply_linear(linear, np.moveaxis(self.u[0].float().cpu().numpy(), 0, -1))
+        linear = torch.from_numpy(self.grid.matrix("voxel", "mm")[:-1, :-1]).float()
+        field = linear @ self.u[0].float().cpu().flatten(1)
+        return field.T.contiguous().view(*self.grid.shape, self.dim).numpy()
 
     def __call__(self, points_mm: np.ndarray) -> np.ndarray:
         voxels = apply_matrix(self.grid.matrix("mm", "voxel"), points_mm)
@@ -44,7 +45,7 @@ class Displacement(Transform):
         inside = np.all((voxels >= -0.5 - 1e-6) & (voxels <= shape - 0.5 + 1e-6), axis=1)
         coords = torch.from_numpy(voxels.T).to(self.u.device, self.u.dtype)
         coords = coords.reshape(1, self.dim, -1, *(1,) * (self.dim - 1))
-        moved = REFERENCE.sample(self.u, coords, border=True)[0].reshape(self.dim, -1)
+        moved = chosen_for(self.u).sample(self.u, coords, border=True)[0].reshape(self.dim, -1)
         step = moved.double().cpu().numpy().T * inside[:, None]
         return points_mm + apply_linear(self.grid.matrix("voxel", "mm")[:-1, :-1], step)
 
@@ -79,7 +80,9 @@ class Inverse(Transform):
 
         if not inside.any():
             return start
-        found = solve_points(u, column(guess), column(target)).double().cpu().numpy().T
+        found = (
+            chosen_for(u).solve_points(u, column(guess), column(target)).double().cpu().numpy().T
+        )
         # T jumps to the identity where its grid ends: the nearest point is on this side of it
         np.clip(found, -0.5, limit, out=found)
         out = np.array(start, dtype=np.float64)

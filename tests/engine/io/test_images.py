@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import SimpleITK as sitk
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
-from fireants_engine.io import load_image, save_image
+from fireants_engine.io import itk, load_image, save_image
 
 ROTATION = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
 DIRECTIONS = {
@@ -191,8 +192,36 @@ def test_nothing_is_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         Path(name).write_bytes(b"half")
         raise RuntimeError("ITK ERROR: disk full")
 
-    monkeypatch.setattr(sitk, "WriteImage", fail)
-    with pytest.raises(InputError, match="cannot be written"):
-        save_image(image, target)
-    assert target.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    whole = make(3, np.eye(3), "int16")
+    for item, owner, name, problem in (
+        (image, sitk, "WriteImage", fail),
+        (whole, sitk, "WriteImage", fail),
+        (image, itk, "_pack", full),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, problem)
+            with pytest.raises(InputError, match="cannot be written"):
+                save_image(item, target)
+        assert target.read_bytes() == before
+        assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fractions_are_packed_as_small_as_by_itk(tmp_path: Path, dtype: str, channels: int) -> None:
+    """Noise in a background of zeros; any reader of gzip finds the same bytes."""
+    rng, size = np.random.default_rng(0), (40, 50, 60)
+    array = rng.normal(size=(*size, channels)).astype(dtype)
+    array[:, :25] = 0
+    image = Image.from_numpy(array, Grid.identity(size[::-1]), channels=True)
+    ours = save_image(image, tmp_path / "image.nii.gz")
+    item = sitk.ReadImage(str(ours))
+    sitk.WriteImage(item, str(tmp_path / "itk.nii.gz"), True)
+    packed = [
+        gzip.decompress((tmp_path / name).read_bytes()) for name in ("image.nii.gz", "itk.nii.gz")
+    ]
+    assert packed[0] == packed[1]
+    assert ours.stat().st_size <= 1.02 * (tmp_path / "itk.nii.gz").stat().st_size

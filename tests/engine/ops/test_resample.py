@@ -12,7 +12,7 @@ from scipy.stats import special_ortho_group
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image, apply_matrix
 from fireants_engine.ops import resample, warp_each, warp_image, warp_labels
-from fireants_engine.transforms import Affine, Chain, Displacement
+from fireants_engine.transforms import Affine, Chain, Displacement, Transform
 
 
 def a_grid(size, spacing, seed: int, flip: bool = False) -> Grid:
@@ -22,6 +22,12 @@ def a_grid(size, spacing, seed: int, flip: bool = False) -> Grid:
         direction = direction @ np.diag([-1.0] + [1.0] * (dim - 1))
     origin = np.random.default_rng(seed).uniform(-50, 50, dim)
     return Grid(tuple(size), tuple(spacing), tuple(origin), direction)
+
+
+def shifted(grid: Grid) -> Grid:
+    """As many samples, half a voxel further."""
+    origin = np.asarray(grid.origin_mm) + 0.5 * np.asarray(grid.spacing_mm)
+    return Grid(grid.size, grid.spacing_mm, tuple(origin), grid.direction)
 
 
 def as_itk(array: np.ndarray, grid: Grid) -> sitk.Image:
@@ -53,6 +59,20 @@ GRIDS = {
     "3D": (((17, 13, 9), (1.0, 1.3, 2.7), 3), ((11, 19, 15), (1.9, 0.9, 1.4), 4)),
     "thin": (((17, 13, 5), (1.0, 1.3, 2.7), 3), ((14, 19, 2), (1.9, 0.9, 4.0), 4)),
 }
+
+
+class Counted(Transform):
+    """A transform of which nothing is known but where it takes points."""
+
+    def __init__(self, inner: Transform) -> None:
+        self.inner, self.dim, self.points = inner, inner.dim, 0
+
+    def __call__(self, points_mm: np.ndarray) -> np.ndarray:
+        self.points += len(points_mm)
+        return self.inner(points_mm)
+
+    def inverse(self) -> Transform:
+        return self.inner.inverse()
 
 
 ITK_METHODS = {
@@ -202,21 +222,34 @@ def test_slabs_do_not_show(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert torch.equal(warp_labels(labels, affine, fixed).data, voted.data)
 
 
+@pytest.mark.parametrize("case", GRIDS)
+def test_a_warp_on_the_grid_before_affine_maps_is_not_looked_up(case: str) -> None:
+    """Its own values are taken, and the coordinates are those of the look-up."""
+    fixed, moving = (a_grid(*spec) for spec in GRIDS[case])
+    affine, rng = matching_affine(fixed, moving), np.random.default_rng(3)
+    shift = Affine.about(np.eye(fixed.dim), np.ones(fixed.dim), fixed.centre_mm)
+    u = torch.from_numpy(2 * rng.normal(size=(1, fixed.dim, *fixed.shape))).float()
+    warp, other = Displacement(u, fixed), Displacement(u, shifted(fixed))
+    direct = [[affine], [affine, shift], [warp, affine], [warp, shift, affine], [warp]]
+    looked_up = [[shift, warp, affine], [warp, warp, affine], [other, affine]]
+    for parts in [*direct, *looked_up]:
+        for start, stop in ((0, None), (1, 3)):
+            truth = resample.coordinates(Counted(Chain(parts)), fixed, moving, start, stop)
+            found = resample.coordinates(Chain(parts), fixed, moving, start, stop)
+            np.testing.assert_allclose(found[0], truth[0], atol=1e-5)
+            assert torch.equal(found[1], truth[1])
+            by_matrix = resample._by_matrix(Chain(parts), fixed, moving, 0, 2)
+            assert (by_matrix is not None) == (parts in direct)
+
+
 @pytest.mark.parametrize("name", [*ITK_METHODS, "label"])
 def test_a_series_is_each_of_its_images(name: str) -> None:
     fixed, moving = (a_grid(*spec) for spec in GRIDS["3D"])
     rng = np.random.default_rng(0)
     images = [Image.from_numpy(rng.integers(0, 9, moving.shape), moving) for _ in range(3)]
-    calls = []
-
-    class Counted(Affine):
-        def __call__(self, points_mm: np.ndarray) -> np.ndarray:
-            calls.append(len(points_mm))
-            return super().__call__(points_mm)
-
-    affine = Counted(matching_affine(fixed, moving).matrix)
+    affine = Counted(matching_affine(fixed, moving))
     together = list(warp_each(iter(images), affine, fixed, interpolation=name))
-    assert sum(calls) == fixed.voxels  # the transform is evaluated once, not for every image
+    assert affine.points == fixed.voxels  # the transform is evaluated once, not for every image
     for image, got in zip(images, together, strict=True):
         alone = warp_image(image, affine, fixed, interpolation=name)
         assert torch.equal(got.data, alone.data)

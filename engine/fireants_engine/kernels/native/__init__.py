@@ -8,8 +8,20 @@ from fireants_engine.kernels.native import (
     lncc,
     memory,
     parzen,
+    points,
     smooth,
     warp,
 )
 
-__all__ = ["descent", "jacobian", "labels", "library", "lncc", "memory", "parzen", "smooth", "warp"]
+__all__ = [
+    "descent",
+    "jacobian",
+    "labels",
+    "library",
+    "lncc",
+    "memory",
+    "parzen",
+    "points",
+    "smooth",
+    "warp",
+]

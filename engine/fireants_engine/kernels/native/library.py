@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fireants_engine.errors import BackendUnavailableError, OutOfMemoryError
 
-ABI = 2
+ABI = 3
 """Of the signatures, and of the structs that the modules beside this one mirror; `src/shapes.h` has
 the same number."""
 
