@@ -42,8 +42,8 @@ def machine(threads: int | None = None) -> dict[str, object]:
         "gpu": _gpu(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "torch": _version("torch"),
-        "SimpleITK": _version("SimpleITK"),
+        "torch": version_of("torch"),
+        "SimpleITK": version_of("SimpleITK"),
         "threads": threads or _torch_threads(),
     }
 
@@ -183,11 +183,18 @@ def _torch_threads() -> int | None:
     return torch.get_num_threads()
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Of an installed package."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def available_mib() -> float:
+    """Memory that could be had now without swapping; Linux."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    return next(int(words[1]) / 1024 for words in lines if words[0] == "MemAvailable:")
 
 
 def status_mib(name: str, pid: int | str = "self") -> float:

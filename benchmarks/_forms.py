@@ -8,9 +8,11 @@ convolutions, a Parzen table of samples x bins.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,6 +48,14 @@ class Inputs:
         images = [noise(1, 2.0) * 0.5 + 0.5 for _ in range(2)]
         matrix = torch.eye(dim, dim + 1) * 1.01
         return cls(*images, 4 * noise(dim, 6.0), 0.4 * noise(dim, 2.0), matrix.to(device))
+
+    def save(self, path: Path) -> None:
+        np.savez(path, **{item.name: getattr(self, item.name).numpy() for item in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Inputs:
+        with np.load(path) as kept:
+            return cls(**{item.name: torch.from_numpy(kept[item.name]) for item in fields(cls)})
 
 
 def _kernel(size: int, dim: int, axis: int, weights: Tensor, channels: int) -> Tensor:
@@ -117,6 +127,12 @@ def sampler(i: Inputs, table: KernelTable | None) -> Form:
         return differentiated(lambda u, a: usual_warp(i.moving, a, u), i.u, i.matrix)
     run = table.warp
     return differentiated(lambda u, a: run(i.moving, a, shape, u, border=True), i.u, i.matrix)
+
+
+def warp(i: Inputs, table: KernelTable | None) -> Form:
+    if table is None:
+        return lambda: usual_warp(i.moving, i.matrix, i.u)
+    return lambda: table.warp(i.moving, i.matrix, i.u.shape[2:], i.u, border=True)
 
 
 def compose(i: Inputs, table: KernelTable | None) -> Form:
@@ -215,6 +231,7 @@ class Operation:
 OPERATIONS = {
     # images 2 reads, u 2 reads, its gradient; the gradient of the value is one write, one read
     "sampler": Operation(sampler, "sampler, forward and backward (u, A)", 12),
+    "warp": Operation(warp, "sampler, forward alone", 5),
     "compose": Operation(compose, "composition of warps", 9),
     "smooth": Operation(smooth, "Gaussian smoothing of a warp, 7 taps", 6),
     "lncc": Operation(lncc, "LNCC 7^3, forward and backward", 3),

@@ -259,25 +259,25 @@ def near_best(cells: list[dict]) -> tuple[float, float]:
 def kernels(result: dict, machine: str) -> Blocks:
     """One row per operation: the fused kernels, and how much longer the other forms take."""
     rows = {(row["operation"], row["form"]): row for row in result["rows"]}
-    volume = math.prod(result["size"]) * 4 / 2**20
-    forms = {"torch": "plain torch", "usual": "as is usual", "compiled": "torch.compile"}
+    forms = {
+        "torch": "plain torch",
+        "torch-thp": "plain torch, huge pages",
+        "usual": "as is usual",
+        "compiled": "torch.compile",
+    }
     forms = {form: name for form, name in forms.items() if any(form == f for _, f in rows)}
     lines = []
     for name in dict.fromkeys(row["operation"] for row in result["rows"]):
-        own = rows[name, "native"]
+        own, others = rows[name, "native"], [rows.get((name, form)) for form in forms]
         share = own["least_gb"] / own["seconds"] / result["bandwidth_gb_s"]
         cells = [own["title"], f"{1e3 * own['seconds']:.0f}", f"{share:.0%}"]
-        for form in forms:
-            other = rows.get((name, form))
-            if other is None:
-                cells.append("")
-                continue
-            ratio = other["seconds"] / own["seconds"]
-            cells.append(f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x")
-        known = [own, *(rows[name, form] for form in forms if (name, form) in rows)]
-        cells.append(" / ".join(f"{max(0.0, row['mib']) / volume:.1f}" for row in known))
-        lines.append(cells)
+        cells += [_times(row, own) for row in others]
+        known = [row for row in [own, *others] if row]
+        lines.append([*cells, " / ".join(_volumes(row, result) for row in known)])
     size = " x ".join(map(str, result["size"]))
+    compiled = (
+        ["`torch.compile` is given what is usual, once compiled."] if "compiled" in forms else []
+    )
     return [
         "## Kernels",
         f"Every operation of a step at {size} voxels, float32, least time of several rounds, each "
@@ -287,8 +287,52 @@ def kernels(result: dict, machine: str) -> Blocks:
         "the inputs at the height, in volumes of one channel, in the order of the columns.",
         machine,
         (["operation", "fused, ms", "share", *forms.values(), "memory"], lines),
-        "`python benchmarks/kernels.py --compile`",
+        *compiled,
+        *_packages(result, rows),
+        f"`{result.get('command', 'python benchmarks/kernels.py --compile')}`",
     ]
+
+
+def _times(row: dict | None, own: dict) -> str:
+    """How many times as long as the fused kernels; empty where it was not measured."""
+    if row is None or "failed" in row:
+        return "failed" if row else ""
+    ratio = row["seconds"] / own["seconds"]
+    return f"{ratio:.1f}x" if ratio < 100 else f"{ratio:.0f}x"
+
+
+def _volumes(row: dict, result: dict) -> str:
+    volume = math.prod(result["size"]) * 4 / 2**20
+    return "-" if "failed" in row else f"{max(0.0, row['mib']) / volume:.1f}"
+
+
+def _packages(result: dict, rows: dict[tuple[str, str], dict]) -> Blocks:
+    """The same operations by public packages, where they were measured."""
+    lines = []
+    for row in result["rows"]:
+        if "package" not in row:
+            continue
+        own, difference = rows[row["operation"], "native"], row.get("difference")
+        lines.append(
+            [
+                row["title"],
+                f"{row['package']} {row['version']}: {row['what']}",
+                _times(row, own),
+                _volumes(row, result),
+                "" if difference is None else f"{difference:.0e}",
+                f"failed: {row['failed']}" if "failed" in row else row["differs"],
+            ]
+        )
+    if not lines:
+        return []
+    text = (
+        "The same on the same inputs by public packages, each with the torch of the other columns. "
+        "*Difference*, on a small volume: norm of what the result differs by from ours over its "
+        "norm, or from our reference by the package's definition where it has that one; directions "
+        "only where scales differ. What a package cannot do is left out."
+    )
+    heads = ["operation", "package", "ratio", "memory", "difference", "how it differs"]
+    return ["### Public packages", text, (heads, lines)]
 
 
 def end_to_end(result: dict, machine: str) -> Blocks:

@@ -30,7 +30,7 @@ from _checkout import ROOT, SOURCES
 from _forms import OPERATIONS, Inputs
 
 TESTS = "tests/engine/kernels"
-ON_DEVICE = ("warp", "descent", "lncc", "parzen", "jacobian")
+ON_DEVICE = ("warp", "descent", "lncc", "parzen", "jacobian", "labels")
 LEVELS = ((4.0, 200), (2.0, 100), (1.0, 50))
 
 

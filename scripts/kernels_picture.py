@@ -26,7 +26,11 @@ FORMS = {  # in the order of benchmarks/kernels.py; a result has those that were
 
 def ratios(result: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Form -> operation -> times the seconds of the native kernels."""
-    seconds = {(row["operation"], row["form"]): row["seconds"] for row in result["rows"]}
+    seconds = {
+        (row["operation"], row["form"]): row["seconds"]
+        for row in result["rows"]
+        if "failed" not in row
+    }
     names = dict.fromkeys(operation for operation, _ in seconds)
     return {
         form: {n: seconds[n, form] / seconds[n, "native"] for n in names if (n, form) in seconds}

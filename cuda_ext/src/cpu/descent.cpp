@@ -6,6 +6,7 @@
 
 #include "cpu/api.h"
 #include "cpu/pool.h"
+#include "descent.h"
 
 namespace fireants {
 
@@ -122,9 +123,9 @@ void adam(const DescentShape& s, T* grad, T* first, T* second, const double* cou
   collect(blocks, largest, peaks);
 }
 
-// One over the root mean square of a pair's vectors, for each pair.
 template <class T>
-std::vector<T> units(const DescentShape& s, const Blocks& blocks, const T* grad) {
+std::vector<Damping<T>> dampings(const DescentShape& s, const Blocks& blocks, const T* grad,
+                                 const double* damping) {
   std::vector<double> parts(blocks.total);
   parallel(blocks.total, static_cast<int>(s.threads), [&](int64_t k, int) {
     const T* g = grad + blocks.channel(k) * s.samples + blocks.start(k);
@@ -133,11 +134,11 @@ std::vector<T> units(const DescentShape& s, const Blocks& blocks, const T* grad)
     for (int64_t i = 0; i < blocks.count(k); ++i) sum += static_cast<double>(g[i]) * g[i];
     parts[k] = sum;
   });
+  const auto sums = per_pair(s, blocks, parts);
   const double mean = 1.0 / static_cast<double>(s.halves * s.samples);
-  std::vector<T> out;
-  for (const double sum : per_pair(s, blocks, parts))
-    out.push_back(static_cast<T>(
-        1 / std::max(std::sqrt(sum * mean), double(std::numeric_limits<T>::min()))));
+  std::vector<Damping<T>> out;
+  for (int64_t pair = 0; pair < s.pairs; ++pair)
+    out.emplace_back(sums[pair] * mean, damping[pair], std::numeric_limits<T>::min());
   return out;
 }
 
@@ -145,13 +146,11 @@ std::vector<T> units(const DescentShape& s, const Blocks& blocks, const T* grad)
 template <class T>
 void levenberg_marquardt(const DescentShape& s, T* grad, const double* damping, T* peaks) {
   const Blocks blocks(s);
-  const auto of_pair = units(s, blocks, grad);
+  const auto of_pair = dampings(s, blocks, grad, damping);
   std::vector<T> largest(blocks.total);
   parallel(s.pairs * s.halves * blocks.each, static_cast<int>(s.threads), [&](int64_t k, int) {
     const int64_t row = k / blocks.each, block = k % blocks.each, n = blocks.count(block);
-    const double level = damping[row / s.halves];
-    const T unit = of_pair[row / s.halves];
-    const T l = static_cast<T>(level), by = static_cast<T>(-2 * std::sqrt(level));
+    const auto [unit, l, by] = of_pair[row / s.halves];
     T* g = grad + row * s.channels * s.samples + blocks.start(block);
     for (int64_t i = 0; i < n; ++i) {
       T power = 0;
@@ -168,63 +167,32 @@ void levenberg_marquardt(const DescentShape& s, T* grad, const double* damping, 
   collect(blocks, largest, peaks);
 }
 
-// The upper triangle of g g^T, g (D channels, `stride` apart) times `unit`, added to `sums`
-// (entries, n).
-template <class T, int D>
-void add_products(const T* grad, int64_t stride, T unit, int64_t n, T* sums) {
-  const T *a = grad, *b = grad + stride, *c = grad + (D - 1) * stride;
-  T *s0 = sums, *s1 = sums + n, *s2 = sums + 2 * n;
-  if constexpr (D == 2) {
+// The products of `grad` (D channels, `stride` apart) times `unit`, added to `sums` (N, n).
+template <class T, int D, int N>
+void add_line_products(const T* grad, int64_t stride, T unit, int64_t n, T* sums) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      const T p = a[i] * unit, q = b[i] * unit;
-      s0[i] += p * p;
-      s1[i] += p * q;
-      s2[i] += q * q;
-    }
-  } else {
-    T *s3 = sums + 3 * n, *s4 = sums + 4 * n, *s5 = sums + 5 * n;
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) {
-      const T p = a[i] * unit, q = b[i] * unit, r = c[i] * unit;
-      s0[i] += p * p;
-      s1[i] += p * q;
-      s2[i] += p * r;
-      s3[i] += q * q;
-      s4[i] += q * r;
-      s5[i] += r * r;
-    }
+  for (int64_t i = 0; i < n; ++i) {
+    T g[D], own[N];
+    for (int c = 0; c < D; ++c) g[c] = grad[c * stride + i] * unit;
+    for (int e = 0; e < N; ++e) own[e] = sums[e * n + i];
+    add_products(g, own);
+    for (int e = 0; e < N; ++e) sums[e * n + i] = own[e];
   }
 }
 
-// out = by (A + l I)^-1 g along a line, by cofactors; A: `sums` (entries, n) times `share`, g:
-// `grad` times `unit`, `stride` between its channels and those of `out`.
-template <class T, int D>
-void solve(const T* sums, T share, T level, const T* grad, T unit, T by, int64_t stride, int64_t n,
-           T* out) {
-  const T *g0 = grad, *g1 = grad + stride, *g2 = grad + (D - 1) * stride;
-  T *o0 = out, *o1 = out + stride, *o2 = out + (D - 1) * stride;
+// `solve` along a line; A: `sums` (N, n) times `share`, g: `grad` in its units; `stride` lies between
+// the channels of `grad` and of `out`.
+template <class T, int D, int N>
+void solve_line(const T* sums, T share, const T* grad, const Damping<T>& damping, int64_t stride,
+                int64_t n, T* out) {
+  const T unit = damping.unit, level = damping.level, by = damping.by;
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
-    const T u = g0[i] * unit, v = g1[i] * unit;
-    if constexpr (D == 2) {
-      const T p = sums[i] * share + level, q = sums[n + i] * share;
-      const T r = sums[2 * n + i] * share + level;
-      const T factor = by / (p * r - q * q);
-      o0[i] = (r * u - q * v) * factor;
-      o1[i] = (p * v - q * u) * factor;
-    } else {
-      const T w = g2[i] * unit;
-      const T p = sums[i] * share + level, x = sums[n + i] * share, y = sums[2 * n + i] * share;
-      const T q = sums[3 * n + i] * share + level, z = sums[4 * n + i] * share;
-      const T r = sums[5 * n + i] * share + level;
-      const T c00 = q * r - z * z, c01 = y * z - x * r, c02 = x * z - y * q;
-      const T c11 = p * r - y * y, c12 = x * y - p * z, c22 = p * q - x * x;
-      const T factor = by / (p * c00 + x * c01 + y * c02);
-      o0[i] = (c00 * u + c01 * v + c02 * w) * factor;
-      o1[i] = (c01 * u + c11 * v + c12 * w) * factor;
-      o2[i] = (c02 * u + c12 * v + c22 * w) * factor;
-    }
+    T a[N], g[D], v[D];
+    for (int e = 0; e < N; ++e) a[e] = sums[e * n + i] * share;
+    for (int c = 0; c < D; ++c) g[c] = grad[c * stride + i] * unit;
+    solve(a, g, level, by, v);
+    for (int c = 0; c < D; ++c) out[c * stride + i] = v[c];
   }
 }
 
@@ -248,7 +216,7 @@ void tiles(const DescentShape& s, const TileShape& t, const T* grad, const doubl
   const int64_t nz = t.size[0], ny = t.size[1], nx = t.size[2], reach = t.width / 2;
   const int64_t rz = std::min(reach, nz - 1), ry = std::min(reach, ny - 1);
   const int64_t rx = std::min(reach, nx - 1);
-  const auto of_pair = units(s, Blocks(s), grad);
+  const auto of_pair = dampings(s, Blocks(s), grad, damping);
   const T share = static_cast<T>(std::pow(static_cast<double>(t.width), -double(t.axes)));
   const int64_t strips = (ny + kLines - 1) / kLines, chunks = (nz + kPlanes - 1) / kPlanes;
   const int64_t rows = s.pairs * s.halves, each = strips * chunks;
@@ -264,9 +232,7 @@ void tiles(const DescentShape& s, const TileShape& t, const T* grad, const doubl
   std::vector<T> largest(rows * each * D, T(0));
   parallel(rows * each, static_cast<int>(s.threads), [&](int64_t k, int worker) {
     const int64_t row = k / each, strip = k % each / chunks, chunk = k % chunks;
-    const T unit = of_pair[row / s.halves];
-    const double level = damping[row / s.halves];
-    const T l = static_cast<T>(level), by = static_cast<T>(-2 * std::sqrt(level));
+    const auto& level = of_pair[row / s.halves];
     const T* from = grad + row * D * s.samples;
     T* to = out + row * D * s.samples;
     auto& own = scratch[worker];
@@ -275,7 +241,8 @@ void tiles(const DescentShape& s, const TileShape& t, const T* grad, const doubl
     for (int64_t z = chunk * kPlanes; z < std::min(nz, (chunk + 1) * kPlanes); ++z) {
       std::fill(own.plane.begin(), own.plane.begin() + kEntries * n, T(0));
       for (int64_t at = std::max<int64_t>(0, z - rz); at <= std::min(nz - 1, z + rz); ++at)
-        add_products<T, D>(from + (at * ny + low) * nx, s.samples, unit, n, own.plane.data());
+        add_line_products<T, D, kEntries>(from + (at * ny + low) * nx, s.samples, level.unit, n,
+                                          own.plane.data());
       for (int64_t y = y0; y < y1; ++y) {
         std::fill(own.line.begin(), own.line.end(), T(0));
         for (int64_t entry = 0; entry < kEntries; ++entry) {
@@ -286,7 +253,8 @@ void tiles(const DescentShape& s, const TileShape& t, const T* grad, const doubl
           add_lines(middle, int64_t(1), -rx, rx, nx, sums);
         }
         const int64_t place = (z * ny + y) * nx;
-        solve<T, D>(own.line.data(), share, l, from + place, unit, by, s.samples, nx, to + place);
+        solve_line<T, D, kEntries>(own.line.data(), share, from + place, level, s.samples, nx,
+                                   to + place);
         for (int c = 0; c < D; ++c)
           keep_larger(largest[k * D + c], largest_of(to + c * s.samples + place, nx));
       }

@@ -154,11 +154,13 @@ struct Strip {
     for (int l = 0; l < count; ++l) out[l] = result[l];
   }
 
-  // slope[a][lane] += grad[lane] * d(value)/d(coordinate a)
-  void slopes(const T* image, const T* grad, int count, T slope[D][kLanes]) const {
-    T v[1 << (D - 1)][2 * kLanes], g[kLanes];
+  // slope[a][lane] += grad[lane] * d(value)/d(coordinate a), grad 1 where it is null; the values
+  // too where `value` is not.
+  void slopes(const T* image, const T* grad, int count, T slope[D][kLanes],
+              T* value = nullptr) const {
+    T v[1 << (D - 1)][2 * kLanes], g[kLanes], result[kLanes];
     gather(image, count, v);
-    for (int l = 0; l < kLanes; ++l) g[l] = l < count ? grad[l] : T(0);
+    for (int l = 0; l < kLanes; ++l) g[l] = l < count ? (grad ? grad[l] : T(1)) : T(0);
 #pragma omp simd
     for (int l = 0; l < kLanes; ++l) {
       const T x0 = w0[D - 1][l], x1 = w1[D - 1][l], y0 = w0[D - 2][l], y1 = w1[D - 2][l];
@@ -174,12 +176,16 @@ struct Strip {
         const T high = y0 * c0 + y1 * c1, high_y = ey0 * c0 + ey1 * c1, high_x = y0 * e0 + y1 * e1;
         const T z0 = w0[0][l], z1 = w1[0][l];
         slope[0][l] += seen * (d0[0][l] * low + d1[0][l] * high);
+        low = z0 * low + z1 * high;
         low_y = z0 * low_y + z1 * high_y;
         low_x = z0 * low_x + z1 * high_x;
       }
       slope[D - 2][l] += seen * low_y;
       slope[D - 1][l] += seen * low_x;
+      result[l] = low + flag[l];
     }
+    if (value)
+      for (int l = 0; l < count; ++l) value[l] = result[l];
   }
 };
 

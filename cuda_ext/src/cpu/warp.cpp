@@ -1,84 +1,19 @@
-// The composite sampler I(A (x + u(x)) + t), its gradients, and the composition of warps.
+// The composite sampler I(A (x + u(x)) + t) and its gradients.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
 #include "cpu/api.h"
-#include "cpu/pool.h"
-#include "cpu/sampler.h"
+#include "cpu/strips.h"
 
 namespace fireants {
 
 namespace {
 
-constexpr int64_t kRowsPerPiece = 16;
-
-// The pieces of a job: up to kRowsPerPiece lines along the last axis of one plane of one row.
-struct Pieces {
-  int64_t planes, lines, blocks;
-
-  explicit Pieces(const WarpShape& s)
-      : planes(s.out[0]), lines(s.out[1]),
-        blocks((s.out[1] + kRowsPerPiece - 1) / kRowsPerPiece) {}
-
-  int64_t count(int64_t rows) const { return rows * planes * blocks; }
-
-  // line(row, z, y) for every line of piece k
-  template <class Line>
-  void each(int64_t k, Line&& line) const {
-    const int64_t block = k % blocks, z = (k / blocks) % planes, row = k / (blocks * planes);
-    const int64_t stop = std::min(lines, (block + 1) * kRowsPerPiece);
-    for (int64_t y = block * kRowsPerPiece; y < stop; ++y) line(row, z, y);
-  }
-};
-
-template <int D>
-void index_of(int64_t z, int64_t y, int* index) {
-  if constexpr (D == 3) {
-    index[0] = static_cast<int>(z);
-    index[1] = static_cast<int>(y);
-  } else {
-    index[0] = static_cast<int>(y);
-  }
-}
-
-template <class T, int D>
-std::vector<Map<T, D>> maps_of(const WarpShape& s, const double* matrix) {
-  std::vector<Map<T, D>> maps;
-  for (int64_t r = 0; r < s.matrix_rows; ++r) maps.emplace_back(matrix + r * D * (D + 1));
-  return maps;
-}
-
-// Visits the output strip by strip: body(piece, row, at, x0, count, strip), `at` the offset of the
-// strip's first voxel in a volume.
-template <class T, int D, class Index, bool Border, class Body>
-void strips(const WarpShape& s, const double* matrix, const T* u, const T* scale, Body&& body) {
-  const auto maps = maps_of<T, D>(s, matrix);
-  const auto in = extent_of<D>(s.in);
-  const Pieces pieces(s);
-  const int64_t width = s.out[2], voxels = s.out[0] * s.out[1] * width;
-  parallel(pieces.count(s.rows), s.threads, [&](int64_t k, int) {
-    Strip<T, D, Index> strip;
-    pieces.each(k, [&](int64_t row, int64_t z, int64_t y) {
-      int index[D];
-      index_of<D>(z, y, index);
-      const Map<T, D>& map = maps[s.matrix_rows == 1 ? 0 : row];
-      const T* own = u ? u + (s.u_rows == 1 ? 0 : row) * D * voxels : nullptr;
-      const T factor = scale ? scale[row] : T(1);
-      if (factor == T(0)) own = nullptr;  // even where u is NaN
-      for (int64_t x0 = 0; x0 < width; x0 += kLanes) {
-        const int count = static_cast<int>(std::min<int64_t>(kLanes, width - x0));
-        const int64_t at = (z * s.out[1] + y) * width + x0;
-        strip.template place<Border>(map, in, index, static_cast<int>(x0), count,
-                                     own ? own + at : nullptr, voxels, factor);
-        body(k, row, at, x0, count, strip, index, own ? own + at : nullptr);
-      }
-    });
-  });
-}
-
+// slopes (rows, D, out) when not null: the gradient of the one channel's value by its coordinate.
 template <class T, int D, class Index, bool Border>
-void forward(const WarpShape& s, const T* image, const double* matrix, const T* u, T* out) {
+void forward(const WarpShape& s, const T* image, const double* matrix, const T* u, T* out,
+             T* slopes) {
   const int64_t from = s.in[0] * s.in[1] * s.in[2], to = s.out[0] * s.out[1] * s.out[2];
   strips<T, D, Index, Border>(
       s, matrix, u, nullptr,
@@ -86,19 +21,77 @@ void forward(const WarpShape& s, const T* image, const double* matrix, const T* 
           const int*, const T*) {
         const T* source = image + (s.image_rows == 1 ? 0 : row) * s.channels * from;
         T* target = out + row * s.channels * to + at;
+        if (slopes) {
+          T slope[D][kLanes] = {};
+          strip.slopes(source, nullptr, count, slope, target);
+          for (int i = 0; i < D; ++i)
+            std::copy_n(slope[i], count, slopes + (row * D + i) * to + at);
+          return;
+        }
         for (int64_t c = 0; c < s.channels; ++c) strip.values(source + c * from, count, target + c * to);
       });
 }
 
-// grad_u (rows, D, out) when not null; grad_matrix (rows, D, D + 1) doubles when not null.
+// What the gradients by the coordinates of a strip add to those by u and by the matrices.
+template <class T, int D>
+struct MapGradient {
+  const WarpShape& s;
+  T* grad_u;            // (rows, D, out), or null
+  double* grad_matrix;  // (rows, D, D + 1), or null
+  std::vector<Map<T, D>> maps;
+  std::vector<double> parts;  // of every piece
+  int64_t to, pieces;
+  static constexpr int kTerms = D * (D + 1);
+
+  MapGradient(const WarpShape& shape, const double* matrix, T* by_u, double* by_matrix)
+      : s(shape), grad_u(by_u), grad_matrix(by_matrix), maps(maps_of<T, D>(s, matrix)),
+        to(s.out[0] * s.out[1] * s.out[2]), pieces(Pieces(s).count(1)) {
+    if (grad_matrix) parts.assign(s.rows * pieces * kTerms, 0.0);
+  }
+
+  void add(int64_t piece, int64_t row, int64_t at, int64_t x0, int count, const int* index,
+           const T* own, const T slope[D][kLanes]) {
+    if (grad_u) {
+      const Map<T, D>& map = maps[s.matrix_rows == 1 ? 0 : row];
+      T* target = grad_u + row * D * to + at;
+      T sum[D][kLanes] = {};
+      for (int j = 0; j < D; ++j)
+        for (int i = 0; i < D; ++i) {
+          const T m = map.a[i][j];
+#pragma omp simd
+          for (int l = 0; l < kLanes; ++l) sum[j][l] += m * slope[i][l];
+        }
+      for (int j = 0; j < D; ++j) std::copy_n(sum[j], count, target + j * to);
+    }
+    if (!grad_matrix) return;
+    double* part = parts.data() + piece * kTerms;
+    for (int i = 0; i < D; ++i) {
+      double total = 0, along = 0, moved[D] = {};
+      for (int l = 0; l < count; ++l) {
+        total += slope[i][l];
+        along += slope[i][l] * static_cast<double>(x0 + l);
+        if (own && slope[i][l] != T(0))  // u may be no number where there is no slope
+          for (int j = 0; j < D; ++j) moved[j] += slope[i][l] * static_cast<double>(own[j * to + l]);
+      }
+      for (int j = 0; j < D; ++j)
+        part[i * (D + 1) + j] += moved[j] + (j + 1 == D ? along : total * index[j]);
+      part[i * (D + 1) + D] += total;
+    }
+  }
+
+  void finish() {
+    if (!grad_matrix) return;
+    std::fill(grad_matrix, grad_matrix + s.rows * kTerms, 0.0);
+    for (int64_t k = 0; k < s.rows * pieces; ++k)
+      for (int i = 0; i < kTerms; ++i) grad_matrix[(k / pieces) * kTerms + i] += parts[k * kTerms + i];
+  }
+};
+
 template <class T, int D, class Index, bool Border>
 void backward_map(const WarpShape& s, const T* grad, const T* image, const double* matrix,
                   const T* u, T* grad_u, double* grad_matrix) {
-  const auto maps = maps_of<T, D>(s, matrix);
-  const int64_t from = s.in[0] * s.in[1] * s.in[2], to = s.out[0] * s.out[1] * s.out[2];
-  constexpr int kTerms = D * (D + 1);
-  const Pieces pieces(s);
-  std::vector<double> parts(grad_matrix ? pieces.count(s.rows) * kTerms : 0, 0.0);
+  MapGradient<T, D> gradient(s, matrix, grad_u, grad_matrix);
+  const int64_t from = s.in[0] * s.in[1] * s.in[2], to = gradient.to;
   strips<T, D, Index, Border>(
       s, matrix, u, nullptr,
       [&](int64_t k, int64_t row, int64_t at, int64_t x0, int count,
@@ -108,41 +101,36 @@ void backward_map(const WarpShape& s, const T* grad, const T* image, const doubl
         T slope[D][kLanes] = {};
         for (int64_t c = 0; c < s.channels; ++c)
           strip.slopes(source + c * from, given + c * to, count, slope);
-        if (grad_u) {
-          const Map<T, D>& map = maps[s.matrix_rows == 1 ? 0 : row];
-          T* target = grad_u + row * D * to + at;
-          for (int j = 0; j < D; ++j) {
-            T sum[kLanes] = {};
-            for (int i = 0; i < D; ++i) {
-              const T m = map.a[i][j];
-#pragma omp simd
-              for (int l = 0; l < kLanes; ++l) sum[l] += m * slope[i][l];
-            }
-            for (int l = 0; l < count; ++l) target[j * to + l] = sum[l];
-          }
-        }
-        if (grad_matrix) {
-          double* part = parts.data() + k * kTerms;
-          for (int i = 0; i < D; ++i) {
-            double total = 0, along = 0, moved[D] = {};
-            for (int l = 0; l < count; ++l) {
-              total += slope[i][l];
-              along += slope[i][l] * static_cast<double>(x0 + l);
-              if (own)
-                for (int j = 0; j < D; ++j) moved[j] += slope[i][l] * static_cast<double>(own[j * to + l]);
-            }
-            for (int j = 0; j < D; ++j)
-              part[i * (D + 1) + j] += moved[j] + (j + 1 == D ? along : total * index[j]);
-            part[i * (D + 1) + D] += total;
-          }
-        }
+        gradient.add(k, row, at, x0, count, index, own, slope);
       });
-  if (grad_matrix) {
-    std::fill(grad_matrix, grad_matrix + s.rows * kTerms, 0.0);
-    const int64_t each = pieces.count(1);
-    for (int64_t k = 0; k < pieces.count(s.rows); ++k)
-      for (int i = 0; i < kTerms; ++i) grad_matrix[(k / each) * kTerms + i] += parts[k * kTerms + i];
-  }
+  gradient.finish();
+}
+
+// The same from the slopes that `forward` left, in whose place comes the gradient by u.
+template <class T, int D>
+void backward_slopes(const WarpShape& s, const T* grad, const double* matrix, const T* u,
+                     T* slopes, double* grad_matrix) {
+  MapGradient<T, D> gradient(s, matrix, slopes, grad_matrix);
+  const Pieces pieces(s);
+  const int64_t width = s.out[2], to = gradient.to;
+  parallel(pieces.count(s.rows), s.threads, [&](int64_t k, int) {
+    pieces.each(k, [&](int64_t row, int64_t z, int64_t y) {
+      int index[D];
+      index_of<D>(z, y, index);
+      for (int64_t x0 = 0; x0 < width; x0 += kLanes) {
+        const int count = static_cast<int>(std::min<int64_t>(kLanes, width - x0));
+        const int64_t at = (z * s.out[1] + y) * width + x0;
+        const T* own = u ? u + (s.u_rows == 1 ? 0 : row) * D * to + at : nullptr;
+        const T *given = grad + row * to + at, *known = slopes + row * D * to + at;
+        T slope[D][kLanes] = {};
+        for (int i = 0; i < D; ++i)
+          for (int l = 0; l < count; ++l)  // 0 where the place was no number, whatever is given
+            slope[i][l] = known[i * to + l] == T(0) ? T(0) : known[i * to + l] * given[l];
+        gradient.add(k, row, at, x0, count, index, own, slope);
+      }
+    });
+  });
+  gradient.finish();
 }
 
 // grad_image (image_rows, channels, in): every slab of the image has one owner, which adds what
@@ -231,48 +219,6 @@ void backward_image(const WarpShape& s, const T* grad, const double* matrix, con
   });
 }
 
-// out = s v + u o (id + s v), s one number per row; peaks (rows, D): the largest |component|.
-template <class T, int D, class Index>
-void compose(const WarpShape& s, const T* u, const T* v, const T* scale, T* out, T* peaks) {
-  double eye[D * (D + 1)] = {};
-  for (int i = 0; i < D; ++i) eye[i * (D + 1) + i] = 1;
-  const int64_t voxels = s.out[0] * s.out[1] * s.out[2];
-  const int64_t pieces = Pieces(s).count(s.rows);
-  std::vector<T> largest(peaks ? pieces * D : 0, T(0));
-  strips<T, D, Index, true>(
-      s, eye, v, scale,
-      [&](int64_t k, int64_t row, int64_t at, int64_t, int count, const Strip<T, D, Index>& strip,
-          const int*, const T* own) {
-        const T* source = u + (s.image_rows == 1 ? 0 : row) * D * voxels;
-        T* target = out + row * D * voxels + at;
-        const T factor = scale ? scale[row] : T(1);
-        for (int c = 0; c < D; ++c) {
-          T* line = target + c * voxels;
-          strip.values(source + c * voxels, count, line);
-          if (own)
-            for (int l = 0; l < count; ++l) line[l] += factor * own[c * voxels + l];
-          if (peaks) {
-            T top = largest[k * D + c];
-            for (int l = 0; l < count; ++l) {
-              const T size = std::abs(line[l]);
-              top = size <= top ? top : size;  // NaN stays
-            }
-            largest[k * D + c] = top;
-          }
-        }
-      });
-  if (peaks) {
-    const int64_t each = pieces / s.rows;
-    std::fill(peaks, peaks + s.rows * D, T(0));
-    for (int64_t k = 0; k < pieces; ++k)
-      for (int c = 0; c < D; ++c) {
-        T& top = peaks[(k / each) * D + c];
-        const T size = largest[k * D + c];
-        if (!(top != top) && !(size <= top)) top = size;
-      }
-  }
-}
-
 // The value at the nearest sample (halves to the even one, as torch rounds).
 template <class T, int D>
 void nearest(const WarpShape& s, const T* image, const double* matrix, const T* u, T* out) {
@@ -314,28 +260,6 @@ void nearest(const WarpShape& s, const T* image, const double* matrix, const T* 
   });
 }
 
-// Calls f<D, Index, Border> as the shape asks.
-template <class F>
-void dispatch(const WarpShape& s, bool border, F&& f) {
-  const bool wide = s.in[0] * s.in[1] * s.in[2] >= (int64_t(1) << 31);
-  auto with_index = [&](auto index) {
-    auto with_border = [&](auto flag) {
-      if (s.dim == 3)
-        f(std::integral_constant<int, 3>{}, index, flag);
-      else
-        f(std::integral_constant<int, 2>{}, index, flag);
-    };
-    if (border)
-      with_border(std::true_type{});
-    else
-      with_border(std::false_type{});
-  };
-  if (wide)
-    with_index(int64_t{});
-  else
-    with_index(int32_t{});
-}
-
 }  // namespace
 }  // namespace fireants
 
@@ -343,7 +267,7 @@ using fireants::WarpShape;
 
 #define FIREANTS_WARP(SUFFIX, T)                                                                  \
   FIREANTS_API int fireants_warp_##SUFFIX(const WarpShape* s, const T* image,                     \
-                                          const double* matrix, const T* u, T* out) {             \
+                                          const double* matrix, const T* u, T* out, T* slopes) {  \
     return fireants::guarded([&] {                                                                \
       if (s->nearest) {                                                                           \
         if (s->dim == 3)                                                                          \
@@ -353,7 +277,7 @@ using fireants::WarpShape;
         return;                                                                                   \
       }                                                                                           \
       fireants::dispatch(*s, s->border, [&](auto d, auto index, auto border) {                    \
-        fireants::forward<T, d(), decltype(index), border()>(*s, image, matrix, u, out);          \
+        fireants::forward<T, d(), decltype(index), border()>(*s, image, matrix, u, out, slopes);  \
       });                                                                                         \
     });                                                                                           \
   }                                                                                               \
@@ -372,12 +296,12 @@ using fireants::WarpShape;
       });                                                                                         \
     });                                                                                           \
   }                                                                                               \
-  FIREANTS_API int fireants_compose_##SUFFIX(const WarpShape* s, const T* u, const T* v,          \
-                                             const T* scale, T* out, T* peaks) {                  \
+  FIREANTS_API int fireants_warp_slopes_##SUFFIX(const WarpShape* s, const T* grad,               \
+                                                 const double* matrix, const T* u, T* slopes,     \
+                                                 double* grad_matrix) {                           \
     return fireants::guarded([&] {                                                                \
-      fireants::dispatch(*s, true, [&](auto d, auto index, auto) {                                \
-        fireants::compose<T, d(), decltype(index)>(*s, u, v, scale, out, peaks);                  \
-      });                                                                                         \
+      if (s->dim == 3) return fireants::backward_slopes<T, 3>(*s, grad, matrix, u, slopes, grad_matrix); \
+      return fireants::backward_slopes<T, 2>(*s, grad, matrix, u, slopes, grad_matrix);           \
     });                                                                                           \
   }
 

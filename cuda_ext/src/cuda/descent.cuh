@@ -1,6 +1,7 @@
 // Directions of descent with their peaks. Every row is cut into blocks; what they leave behind is
 // put together by reduce.cuh, in an order that is always the same.
 #include "common.cuh"
+#include "descent.h"
 
 using namespace fireants;
 
@@ -55,25 +56,23 @@ adam(DescentShape s, double beta1, double beta2, double eps_rel, double tiny,
 FIREANTS_KERNEL(adam)
 
 // v = -2 sqrt(l) g / (|g|^2 + l), g in units of its root mean square over the pair; in g's place.
-// blockIdx.y is the row; largest (rows,
-// channels, gridDim.x), or null: it holds three channels at most.
+// blockIdx.y is the row; largest (rows, channels, gridDim.x), or null: it holds three channels at
+// most.
 extern "C" __global__ void __launch_bounds__(256)
 levenberg_marquardt(DescentShape s, double tiny, const double* __restrict__ damping,
                     const double* __restrict__ sums, REAL* __restrict__ grad,
                     REAL* __restrict__ largest) {
   const long long pair = blockIdx.y / s.halves, start = blockIdx.y * s.channels * s.samples;
-  const double size = sqrt(sums[pair] / (static_cast<double>(s.halves) * s.samples));
-  const double level = damping[pair];
-  const REAL unit = static_cast<REAL>(1 / (size > tiny ? size : size != size ? size : tiny));
-  const REAL l = static_cast<REAL>(level), by = static_cast<REAL>(-2 * sqrt(level));
+  const Damping<REAL> level(sums[pair] / (static_cast<double>(s.halves) * s.samples),
+                            damping[pair], tiny);
   REAL top[3] = {};
   for (long long k = start + thread_id(); k < start + s.samples; k += thread_count()) {
     REAL power = REAL(0);
     for (long long c = 0; c < s.channels; ++c) {
-      const REAL own = grad[k + c * s.samples] * unit;
+      const REAL own = grad[k + c * s.samples] * level.unit;
       power += own * own;
     }
-    const REAL factor = by * unit / (power + l);
+    const REAL factor = level.by * level.unit / (power + level.level);
     for (long long c = 0; c < s.channels; ++c) {
       const REAL direction = grad[k + c * s.samples] * factor;
       grad[k + c * s.samples] = direction;

@@ -203,20 +203,25 @@ warp_nearest(WarpShape s, const REAL* __restrict__ image, const double* __restri
 }
 FIREANTS_KERNEL(warp_nearest)
 
-// What one voxel's gradient says of its coordinates.
-__device__ __forceinline__ bool slopes_at(const WarpShape& s, const Row& own, const REAL* source,
-                                          const REAL* given, INDEX at, Point* p, REAL* slope) {
-  const long long from = in_voxels(s), to = out_voxels(s);
-  *p = own.point(s, at);
-  Spot spot[DIM];
-  INDEX corner[1 << DIM];
-  spots_of(s, *p, s.border, spot);
-  corners_of(s, spot, corner);
-  for (int a = 0; a < DIM; ++a) slope[a] = REAL(0);
-  if (!p->known) return false;
-  for (long long c = 0; c < s.channels; ++c)
-    add_slopes(source + c * from, spot, corner, given[c * to + at], slope);
-  return true;
+// body(voxel, point, slope) for every voxel of the thread. slope: what its gradient says of its
+// coordinates, zero where one is NaN.
+template <class Body>
+__device__ __forceinline__ void each_slope(const WarpShape& s, const Row& own, const REAL* grad,
+                                           const REAL* image, Body body) {
+  const long long from = in_voxels(s), to = out_voxels(s), row = blockIdx.y;
+  const REAL* source = image + (s.image_rows == 1 ? 0 : row) * s.channels * from;
+  const REAL* given = grad + row * s.channels * to;
+  for (long long at = thread_id(); at < to; at += thread_count()) {
+    const Point p = own.point(s, at);
+    Spot spot[DIM];
+    INDEX corner[1 << DIM];
+    spots_of(s, p, s.border, spot);
+    corners_of(s, spot, corner);
+    REAL slope[DIM] = {};
+    for (long long c = 0; p.known && c < s.channels; ++c)
+      add_slopes(source + c * from, spot, corner, given[c * to + at], slope);
+    body(at, p, slope);
+  }
 }
 
 // grad_u (rows, DIM, out)
@@ -224,21 +229,16 @@ extern "C" __global__ void __launch_bounds__(256)
 warp_backward_u(WarpShape s, const REAL* __restrict__ grad, const REAL* __restrict__ image,
                 const double* __restrict__ matrix, const REAL* __restrict__ u,
                 REAL* __restrict__ grad_u) {
-  const long long from = in_voxels(s), to = out_voxels(s), row = blockIdx.y;
+  const long long to = out_voxels(s), row = blockIdx.y;
   const Row own(s, matrix, u, row);
-  const REAL* source = image + (s.image_rows == 1 ? 0 : row) * s.channels * from;
-  const REAL* given = grad + row * s.channels * to;
-  for (long long at = thread_id(); at < to; at += thread_count()) {
-    Point p;
-    REAL slope[DIM];
-    slopes_at(s, own, source, given, at, &p, slope);
+  each_slope(s, own, grad, image, [&](long long at, const Point&, const REAL* slope) {
     for (int j = 0; j < DIM; ++j) {
       REAL sum = REAL(0);
       for (int i = 0; i < DIM; ++i)
         sum += static_cast<REAL>(own.matrix[i * (DIM + 1) + j]) * slope[i];
       grad_u[(row * DIM + j) * to + at] = sum;
     }
-  }
+  });
 }
 FIREANTS_KERNEL(warp_backward_u)
 
@@ -247,24 +247,20 @@ extern "C" __global__ void __launch_bounds__(256)
 warp_backward_matrix(WarpShape s, const REAL* __restrict__ grad, const REAL* __restrict__ image,
                      const double* __restrict__ matrix, const REAL* __restrict__ u,
                      double* __restrict__ parts) {
-  const long long from = in_voxels(s), to = out_voxels(s), row = blockIdx.y;
+  const long long to = out_voxels(s), row = blockIdx.y;
   const Row own(s, matrix, u, row);
-  const REAL* source = image + (s.image_rows == 1 ? 0 : row) * s.channels * from;
-  const REAL* given = grad + row * s.channels * to;
   double sums[DIM * (DIM + 1)] = {};
-  for (long long at = thread_id(); at < to; at += thread_count()) {
-    Point p;
-    REAL slope[DIM];
-    if (!slopes_at(s, own, source, given, at, &p, slope)) continue;
+  each_slope(s, own, grad, image, [&](long long at, const Point& p, const REAL* slope) {
     for (int i = 0; i < DIM; ++i) {
       const double g = static_cast<double>(slope[i]);
+      if (g == 0) continue;  // u may be no number where there is no slope
       for (int j = 0; j < DIM; ++j) {
         const double moved = own.u ? static_cast<double>(own.u[j * to + at]) : 0.0;
         sums[i * (DIM + 1) + j] += g * (moved + p.index[j]);
       }
       sums[i * (DIM + 1) + DIM] += g;
     }
-  }
+  });
   for (int i = 0; i < DIM * (DIM + 1); ++i) {
     const double sum = over_block(sums[i], Sum());
     if (threadIdx.x == 0) parts[(row * gridDim.x + blockIdx.x) * DIM * (DIM + 1) + i] = sum;

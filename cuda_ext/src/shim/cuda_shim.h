@@ -18,7 +18,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __shared__ static
+#define __shared__ static  // in a kernel: of an inline function it is one for all loaded libraries
 #define __launch_bounds__(...)
 #define __CUDACC__ 1
 

@@ -31,14 +31,15 @@ def check(labels: Tensor, coords: Tensor) -> None:
 def label_vote(labels: Tensor, coords: Tensor) -> Tensor:
     """Label of the largest summed linear weight among the 2^d neighbours of each place.
 
-    labels: whole numbers (*spatial); coords: voxels (d, *slab), finite; result (*slab) of the
-    labels' type. Equal sums go to the smallest label, and beyond the border the outermost labels
-    go on: a linear interpolation of every one-hot map followed by argmax, without the maps.
+    labels: whole numbers (*spatial); coords: voxels (d, *slab), a NaN counts as 0; result (*slab)
+    of the labels' type. Equal sums go to the smallest label, and beyond the border the outermost
+    labels go on: a linear interpolation of every one-hot map followed by argmax, without the maps.
     Raises TypeError or ValueError for what is neither. Thesis 2.5.
     """
     check(labels, coords)
     dim, slab = labels.ndim, coords.shape[1:]
-    coords = coords.reshape(dim, -1)
+    ends = torch.tensor(labels.shape, dtype=coords.dtype, device=coords.device)[:, None] - 1
+    coords = coords.reshape(dim, -1).nan_to_num().clamp(min=0).minimum(ends)
     low = coords.floor()
     frac = coords - low
     low = low.to(torch.int64)
@@ -49,7 +50,7 @@ def label_vote(labels: Tensor, coords: Tensor) -> Tensor:
         weight = torch.ones_like(coords[0])
         for axis in range(dim):
             bit = (corner >> axis) & 1
-            place = (low[axis] + bit).clamp(0, labels.shape[axis] - 1)
+            place = (low[axis] + bit).clamp(max=labels.shape[axis] - 1)
             index = index * labels.shape[axis] + place
             weight = weight * (frac[axis] if bit else 1 - frac[axis])
         names.append(flat[index])

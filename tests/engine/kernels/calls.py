@@ -146,8 +146,8 @@ def run_adam(table: KernelTable, grad, first, second, counts) -> list[Tensor | N
 
 
 def make_levenberg(size: tuple[int, ...], rows: int, seed: int) -> Given:
-    damping = 0.1 + noise(rows, seed=seed).abs()
-    return {"grad": noise(rows, len(size), *size, seed=seed), "damping": damping, "tile": 1}
+    damping, tile = 0.1 + noise(rows, seed=seed).abs(), (3, 1, 7)[seed % 3]
+    return {"grad": noise(rows, len(size), *size, seed=seed), "damping": damping, "tile": tile}
 
 
 def run_levenberg(table: KernelTable, grad, damping, tile) -> list[Tensor | None]:
@@ -156,6 +156,35 @@ def run_levenberg(table: KernelTable, grad, damping, tile) -> list[Tensor | None
 
 def make_field(size: tuple[int, ...], rows: int, seed: int) -> Given:
     return {"u": noise(rows, len(size), *size, seed=seed)}
+
+
+def make_vote(size: tuple[int, ...], rows: int, seed: int) -> Given:
+    generator = torch.Generator().manual_seed(seed)
+    kinds = torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64
+    labels = torch.randint(0, 5, size, generator=generator).to(kinds[seed % 5])
+    return {"labels": labels, "coords": 5 * noise(len(size), rows, *size, seed=seed)}
+
+
+def make_sample(size: tuple[int, ...], rows: int, seed: int) -> Given:
+    coords = 3 * noise(rows, len(size), *size, seed=seed)
+    return {"image": noise(rows, 2, *size, seed=seed), "coords": coords, "border": bool(seed % 2)}
+
+
+def run_sample(table: KernelTable, **given) -> list[Tensor | None]:
+    with torch.no_grad():  # which the kernels have none of
+        return [table.sample(**given)]
+
+
+def make_points(size: tuple[int, ...], rows: int, seed: int) -> Given:
+    start, target = (3 * noise(len(size), 10 * rows, seed=seed + k) for k in (0, 1))
+    return {"u": noise(1, len(size), *size, seed=seed), "start": start, "target": target}
+
+
+def run_points(table: KernelTable, **given) -> list[Tensor | None]:
+    """Nothing to be compared: which of the points they find, the searches need not agree on."""
+    found = table.solve_points(**given)
+    assert found.shape == given["start"].shape
+    return []
 
 
 def by_row(function: str) -> Callable[..., list[Tensor | None]]:
@@ -190,4 +219,7 @@ OPERATIONS = {
     "levenberg_marquardt": Operation(make_levenberg, run_levenberg),
     "jacobian_determinant": Operation(make_field, by_row("jacobian_determinant")),
     "strict_fold_mask": Operation(make_field, by_row("strict_fold_mask")),
+    "sample": Operation(make_sample, run_sample),
+    "solve_points": Operation(make_points, run_points),
+    "label_vote": Operation(make_vote, lambda table, **given: [table.label_vote(**given)]),
 }

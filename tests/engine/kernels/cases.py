@@ -74,3 +74,23 @@ def field(size: tuple[int, ...], kind: str, dtype: torch.dtype) -> Tensor:
         u.view(-1)[::7], u.view(-1)[3::11] = torch.nan, torch.inf
     made = {"calm": 0.1 * u, "zero determinants": (2 * u).round(), "wild": 1e6 * u}
     return made.get(kind, u).to(dtype)
+
+
+def label_map(size: tuple[int, ...], dtype: torch.dtype = torch.int32, count: int = 4) -> Tensor:
+    """Labels below `count`."""
+    generator = torch.Generator().manual_seed(len(size))
+    made = torch.randint(0, count, size, generator=generator, device="cpu")
+    return made.to(torch.get_default_device(), dtype)
+
+
+def places(size: tuple[int, ...], slab: tuple[int, ...], steps: int = 0) -> Tensor:
+    """Up to two voxels beyond a map; on multiples of 1 / steps, where sums are equal."""
+    room = torch.tensor(size).view(-1, *(1,) * len(slab))
+    coords = rand(len(size), *slab, seed=7) * (room + 3) - 2
+    return (coords * steps).round() / steps if steps else coords
+
+
+def by_tiles(kernels, grad: Tensor, tile: int) -> tuple[Tensor, Tensor]:
+    """Levenberg-Marquardt's direction and peaks for two pairs; the rows of each are its halves."""
+    damping = torch.tensor([0.5, 2.0], dtype=grad.dtype)
+    return kernels.levenberg_marquardt(grad.clone(), damping, tile)

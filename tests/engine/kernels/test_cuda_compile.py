@@ -27,6 +27,17 @@ VARIANTS = {
     "reduce.cuh": ({},),
     "smooth.cuh": (RADII, {"RX": 8, "RY": 8, "RZ": 8}, {}),
     "descent.cuh": ({},),
+    "descent_tiles.cuh": (
+        {"CHANNELS": 3, "RZ": 1, "RY": 1, "RX": 1},
+        {"CHANNELS": 3, "RZ": 3, "RY": 3, "RX": 3},
+        {"CHANNELS": 3, "RZ": 4, "RY": 4, "RX": 4},
+        {"CHANNELS": 2, "RZ": 0, "RY": 4, "RX": 4},
+    ),
+    "labels.cuh": (
+        {"DIM": 3, "LABEL": "unsigned char"},
+        {"DIM": 3, "LABEL": "long long"},
+        {"DIM": 2, "LABEL": "short"},
+    ),
     "lncc.cuh": (
         BOX | SCORE,
         BOX | SCORE | WIDEST | ALL,

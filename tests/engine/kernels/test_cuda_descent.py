@@ -8,7 +8,7 @@ import torch
 from fireants_engine.kernels import descent, reference
 from fireants_engine.kernels.native import descent as fast_descent
 from fireants_engine.kernels.native import smooth as fast_smooth
-from tests.engine.kernels.cases import close, noise
+from tests.engine.kernels.cases import by_tiles, close, noise
 from tests.engine.kernels.shim import cuda_kernels
 
 __all__ = ["cuda_kernels"]
@@ -74,6 +74,54 @@ def test_levenberg_marquardt(shape: tuple[int, ...]) -> None:
     truth = descent.levenberg_marquardt(grad.clone(), damping, 1)
     close(found.values, truth.values, 1e-10)
     close(found.peaks, truth.peaks, 1e-10)
+
+
+WAYS = fast_descent, descent
+TILES = [
+    ((7, 9), 2, 3),
+    ((19, 70), 2, 9),  # several blocks along both axes
+    ((1, 40), 2, 7),
+    ((5, 6, 7), 3, 3),
+    ((70, 5, 6), 3, 5),  # more planes than a block marches through
+    ((2, 18, 35), 3, 7),  # windows of more planes than there are
+    ((4, 9, 5), 2, 3),  # two channels on three axes
+    ((6, 7), 3, 5),
+    ((4, 3, 40), 3, 25),  # too wide for the kernel
+]
+
+
+@pytest.mark.parametrize(("dtype", "rel"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(("size", "channels", "tile"), TILES)
+def test_levenberg_marquardt_by_tiles(size, channels: int, tile: int, dtype, rel: float) -> None:
+    grad = 1e-9 * noise(4, channels, *size, dtype=dtype)
+    for found, truth in zip(*(by_tiles(k, grad, tile) for k in WAYS), strict=True):
+        close(found, truth, rel)
+
+
+def test_levenberg_marquardt_by_tiles_leaves_the_gradient_alone_and_shows_what_is_no_number():
+    grad = noise(2, 2, 9, 40)
+    grad[1, 1, 5, 17] = torch.nan
+    before = grad.clone()
+    level = torch.ones(2, dtype=grad.dtype)
+    way = fast_descent.levenberg_marquardt(grad, level, 3)
+    torch.testing.assert_close(grad, before, rtol=0, atol=0, equal_nan=True)
+    assert torch.isfinite(way.peaks).tolist() == [[True, True], [False, False]]
+    still = fast_descent.levenberg_marquardt(torch.zeros_like(grad), level, 3)
+    assert not bool(still.values.any())
+    assert not bool(still.peaks.any())
+
+
+def test_levenberg_marquardt_by_tiles_refuses_what_does_not_fit() -> None:
+    grad, one = noise(2, 2, 5, 6), torch.ones(1, dtype=torch.float64)
+    for wrong, tile, why in (
+        (grad, 4, "a tile of 4 voxels has no middle"),
+        (noise(2, 4, 5, 6), 3, "tiles need 2 or 3 channels"),
+        (grad[..., :0], 3, "holds no vectors"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            fast_descent.levenberg_marquardt(wrong, one, tile)
+    with pytest.raises(TypeError, match="native kernels take float32 and float64"):
+        fast_descent.levenberg_marquardt(grad.half(), one, 3)
 
 
 def test_what_is_no_number_shows_in_the_peak_of_its_channel() -> None:

@@ -67,7 +67,7 @@ def judge(name: str, arguments: Given, invalid: bool = False) -> None:
         return
     if not found:
         return
-    given = {key: widened(value) for key, value in arguments.items()}
+    given = {k: v if k == "labels" else widened(v) for k, v in arguments.items()}
     with torch.set_grad_enabled(not invalid):  # torch's own sampler crashes where a place is NaN
         truth = outcome(name, REFERENCE, given)
     assert not isinstance(truth, Exception), f"accepted, but plain torch says {truth!r}"
@@ -104,7 +104,8 @@ def test_what_fits_is_never_refused(name, size, rows: int, seed: int) -> None:
 # ---------------------------------------------------------------- what does not fit
 def strided(tensor: Tensor) -> Tensor:
     """The same numbers, every second of a larger block along the last axis."""
-    out = tensor.new_full((*tensor.shape[:-1], 2 * tensor.shape[-1]), math.nan)[..., ::2]
+    between = math.nan if tensor.is_floating_point() else 99
+    out = tensor.new_full((*tensor.shape[:-1], 2 * tensor.shape[-1]), between)[..., ::2]
     return out.copy_(tensor)
 
 
@@ -187,6 +188,8 @@ def spoilt_calls() -> Iterator[Any]:
     for name, operation in OPERATIONS.items():
         for key, number in places(operation.make((5, 6), 2, 0)):
             for kind in MUTATIONS:
+                if kind == "value" and key == "labels":  # whole numbers are always numbers
+                    continue
                 yield pytest.param(name, key, number, kind, id=f"{name}-{key}-{number}-{kind}")
 
 

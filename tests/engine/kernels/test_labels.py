@@ -11,24 +11,11 @@ from torch import Tensor
 from fireants_engine.kernels import labels as reference
 from fireants_engine.kernels.native import labels as fast
 from fireants_engine.kernels.native import library
-from tests.engine.kernels.cases import SIZES
+from tests.engine.kernels.cases import SIZES, label_map, places
 
 WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 NATIVE = pytest.mark.skipif(library.problem() is not None, reason=str(library.problem()))
 BOTH = [reference.label_vote, pytest.param(fast.label_vote, marks=NATIVE)]
-
-
-def label_map(size: tuple[int, ...], dtype: torch.dtype = torch.int32, count: int = 4) -> Tensor:
-    generator = torch.Generator().manual_seed(len(size))
-    return torch.randint(0, count, size, generator=generator).to(dtype)
-
-
-def places(size: tuple[int, ...], slab: tuple[int, ...], steps: int = 0) -> Tensor:
-    """Up to two voxels beyond the map; on multiples of 1 / steps, where sums are equal."""
-    generator = torch.Generator().manual_seed(7)
-    room = torch.tensor(size).view(-1, *(1,) * len(slab))
-    coords = torch.rand((len(size), *slab), generator=generator) * (room + 3) - 2
-    return (coords * steps).round() / steps if steps else coords
 
 
 def by_hand(labels: Tensor, place: list[float]) -> int:
@@ -90,12 +77,17 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     assert torch.equal(*found)
 
 
-@NATIVE
-@pytest.mark.parametrize("far", [float("nan"), float("inf"), -1e30, 1e30])
-def test_no_place_leads_out_of_the_map(far: float) -> None:
-    labels = label_map((4, 5, 6))
-    coords = torch.full((3, 100), far)
-    assert set(fast.label_vote(labels, coords).tolist()) <= set(labels.flatten().tolist())
+@pytest.mark.parametrize("vote", BOTH)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_place_leads_out_of_the_map(vote, dtype: torch.dtype) -> None:
+    """Beyond a border its labels go on, and what is no number counts as 0."""
+    labels = label_map((4, 5, 6), count=100)
+    for far, last in ((torch.inf, -1), (1e30, -1), (-1e30, 0), (-torch.inf, 0), (torch.nan, 0)):
+        for axis in range(3):
+            coords = torch.full((3, 7), 2.0, dtype=dtype)
+            coords[axis] = far
+            truth = labels.select(axis, last)[2, 2].expand(7)
+            assert torch.equal(vote(labels, coords), truth)
 
 
 @pytest.mark.parametrize("vote", BOTH)

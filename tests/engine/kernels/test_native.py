@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fireants_engine.kernels import descent, reference
-from fireants_engine.kernels.native import library, memory
+from fireants_engine.kernels.native import library
 
 if why := library.problem():
     pytest.skip(why, allow_module_level=True)
@@ -19,7 +19,7 @@ if why := library.problem():
 from fireants_engine.kernels.native import descent as fast_descent
 from fireants_engine.kernels.native import smooth as fast_smooth
 from fireants_engine.kernels.native import warp as fast
-from tests.engine.kernels.cases import SIZES, WIDE, close, gradients, maps, noise
+from tests.engine.kernels.cases import SIZES, WIDE, by_tiles, close, gradients, maps, noise
 
 
 @pytest.fixture(autouse=True)
@@ -202,12 +202,6 @@ def test_levenberg_marquardt(tile: int) -> None:
     close(a.peaks, b.peaks, 1e-11)
 
 
-def by_tiles(kernels, grad: Tensor, tile: int) -> descent.Direction:
-    """Two pairs; the rows of each are its halves."""
-    damping = torch.tensor([0.5, 2.0], dtype=grad.dtype)
-    return kernels.levenberg_marquardt(grad.clone(), damping, tile)
-
-
 @pytest.mark.parametrize("size", [*SIZES, (40, 70), (40, 20, 35)])
 @pytest.mark.parametrize("tile", [3, 5, 9])
 def test_levenberg_marquardt_by_tiles(size: tuple[int, ...], tile: int) -> None:
@@ -295,28 +289,37 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         fast.warp(image, eye, (4, 5), noise(1, 2, 4, 5).float())
 
 
+@pytest.mark.parametrize("border", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_a_gradient_prepared_with_the_values_is_the_one_computed_again(size, border: bool) -> None:
+    """Of one channel the forward pass keeps the slopes; a second backward pass looks them up."""
+    dim, rows = len(size), 2
+    image, u = noise(1, 1, *size, seed=1), 2 * noise(rows, dim, *size, seed=2)
+    u.view(-1)[5] = torch.nan
+    matrix = maps(rows, dim).requires_grad_()
+    leaf = u.clone().requires_grad_()
+    out = fast.warp(image, matrix, size, leaf, border=border)
+    weights = noise(*out.shape, seed=3)
+    kept = out.grad_fn.slopes
+    assert kept is not None
+    ask = {"outputs": out, "inputs": (leaf, matrix), "grad_outputs": weights}
+    prepared = torch.autograd.grad(**ask, retain_graph=True)
+    assert out.grad_fn.slopes is None
+    assert prepared[0].data_ptr() == kept.data_ptr()  # in the place of the slopes
+    again = torch.autograd.grad(**ask)
+    for found, truth in zip(prepared, again, strict=True):
+        close(found, truth, 1e-12)
+    with torch.no_grad():
+        assert fast.warp(image, matrix, size, leaf).grad_fn is None
+    two = fast.warp(image.expand(1, 2, *size), matrix, size, leaf)
+    assert two.grad_fn.slopes is None
+
+
 def test_nearest_neighbours_have_no_gradient() -> None:
     image = noise(1, 1, 4, 5).requires_grad_()
     out = fast.warp(image, torch.eye(2, 3, dtype=WIDE), (4, 5), nearest=True)
     with pytest.raises(RuntimeError, match="no gradient"):
         out.sum().backward()
-
-
-def test_memory_is_lent_again_and_given_back() -> None:
-    lender = memory.Lender()
-    first = lender.empty((512, 1024), torch.float32)
-    address = first.data_ptr()
-    assert address % (1 << 21) == 0
-    view = first[3:]
-    del first
-    assert lender.lent == 1 << 21  # a view holds it
-    del view
-    assert (lender.lent, lender.kept) == (0, 1 << 21)
-    again = lender.empty((256, 1024), torch.float64)
-    assert again.data_ptr() == address
-    del again
-    lender.trim()
-    assert (lender.lent, lender.kept) == (0, 0)
 
 
 @settings(max_examples=60, deadline=None)

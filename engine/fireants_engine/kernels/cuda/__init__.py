@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from fireants_engine.kernels.cuda import descent, jacobian, lncc, parzen, smooth, warp
+from fireants_engine.kernels.cuda import descent, jacobian, labels, lncc, parzen, smooth, warp
 from fireants_engine.kernels.cuda.launch import problem
 
 ENTRIES = {
@@ -16,6 +16,7 @@ ENTRIES = {
     **smooth.ENTRIES,
     **descent.ENTRIES,
     **jacobian.ENTRIES,
+    **labels.ENTRIES,
     **lncc.ENTRIES,
     **parzen.ENTRIES,
 }

@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fireants_engine.kernels import descent
 from fireants_engine.kernels.cuda.launch import PARTS, Kernels, blocks, largest
+from fireants_engine.kernels.cuda.smooth import CHUNK, columns
+
+_WIDEST = 4
+"""Largest radius of a window whose sums fit into registers: tile 9, where recipes end at 7."""
 
 
 def _sums(run: Kernels, shape, grad: Tensor, second: Tensor | None, beta2: float) -> Tensor:
@@ -46,4 +51,28 @@ def _levenberg_marquardt(dtype, shape, grad, damping, peaks) -> None:
         Kernels("reduce", grad)("largest", (peaks.numel(),), count, parts, peaks)
 
 
-ENTRIES = {"adam": _adam, "levenberg_marquardt": _levenberg_marquardt}
+def _tiles(dtype, shape, tiles, grad, damping, out, peaks) -> None:
+    sizes = tuple(tiles.size)
+    radii = [min(tiles.width // 2, n - 1) for n in sizes]
+    if max(radii) > _WIDEST:
+        way = descent.levenberg_marquardt(grad, damping, tiles.width)
+        out.copy_(way.values)
+        peaks.copy_(way.peaks)
+        return
+    sums = _sums(Kernels("descent", grad), shape, grad, None, 0.0)
+    defines = zip(("RZ", "RY", "RX", "CHANNELS"), (*radii, shape.channels), strict=True)
+    run, grid = Kernels("descent_tiles", grad, tuple(defines)), columns(sizes, len(grad))
+    count, share = grid[0] * grid[1], float(tiles.width) ** -tiles.axes
+    parts = run.parts(peaks.numel(), count)
+    run(
+        *("levenberg_marquardt_tiles", grid, shape, *sizes, CHUNK, share),
+        *(torch.finfo(dtype).tiny, damping, sums, grad, out, parts),
+    )
+    Kernels("reduce", grad)("largest", (peaks.numel(),), count, parts, peaks)
+
+
+ENTRIES = {
+    "adam": _adam,
+    "levenberg_marquardt": _levenberg_marquardt,
+    "levenberg_marquardt_tiles": _tiles,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -12,13 +13,19 @@ from fireants_engine.kernels.cuda.launch import Kernels, blocks
 from fireants_engine.kernels.reference import taps
 
 _TILE = (8, 32)
-"""Lines and samples of a block's tile, kHigh and kWide of smooth.cuh."""
+"""Lines and samples of a block's tile, kHigh and kWide of smooth.cuh and descent_tiles.cuh."""
 
 _WIDEST = 8
 """Largest radius that the one-pass kernel is compiled for; beyond, an axis at a time."""
 
-_CHUNK = 32
+CHUNK = 32
 """Planes that one block marches through."""
+
+
+def columns(sizes: Sequence[int], volumes: int) -> tuple[int, int, int]:
+    """Blocks of a kernel that marches along z: tiles side by side, CHUNK planes each, volumes."""
+    nz, ny, nx = sizes
+    return -(-nx // _TILE[1]) * -(-ny // _TILE[0]), -(-nz // CHUNK), volumes
 
 
 def factors(weight: Tensor, size: int) -> Tensor:
@@ -53,12 +60,9 @@ def _smooth(dtype, shape, field: Tensor, out: Tensor) -> None:
     ]
     radii, weights, by = zip(*axes, strict=True)
     if max(radii) <= _WIDEST:
-        nz, ny, nx = sizes
-        tiles = -(-nx // _TILE[1]) * -(-ny // _TILE[0])
-        grid = tiles, -(-nz // _CHUNK), shape.volumes
         defines = tuple(zip(("RZ", "RY", "RX"), radii, strict=True))
-        run = Kernels("smooth", field, defines)
-        run("smooth_tile", grid, nz, ny, nx, _CHUNK, shape.adjoint, *weights, *by, field, out)
+        run, grid = Kernels("smooth", field, defines), columns(sizes, shape.volumes)
+        run("smooth_tile", grid, *sizes, CHUNK, shape.adjoint, *weights, *by, field, out)
         return
     run, source = Kernels("smooth", field), field
     for axis, (radius, weight, factor) in enumerate(axes):

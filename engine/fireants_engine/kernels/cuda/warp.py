@@ -17,7 +17,8 @@ def _kernels(shape, like: Tensor) -> tuple[Kernels, int, int]:
     return Kernels("warp", like, (("DIM", shape.dim), ("INDEX", index))), *sizes
 
 
-def _warp(dtype: torch.dtype, shape, image, matrix, u, out) -> None:
+def _warp(dtype: torch.dtype, shape, image, matrix, u, out, slopes) -> None:
+    assert slopes is None  # the C++ kernels alone prepare them
     run, _, voxels = _kernels(shape, out)
     kernel = "warp_nearest" if shape.nearest else "warp"
     run(kernel, (blocks(voxels), shape.rows), shape, image, matrix, u, out)

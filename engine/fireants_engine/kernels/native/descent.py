@@ -61,11 +61,9 @@ def adam(
 def levenberg_marquardt(grad: Tensor, damping: Tensor, tile: int) -> Direction:
     """`descent.levenberg_marquardt`; with tile 1 in place of the gradient, which is overwritten.
 
-    On a CUDA device tiles beyond 1 are the reference's.
+    On a CUDA device tiles beyond 9 are the reference's.
     """
     descent.check_tile(grad, damping, tile)
-    if tile != 1 and grad.device.type != "cpu":
-        return descent.levenberg_marquardt(grad, damping, tile)
     (own,) = checked("levenberg_marquardt", grad)
     assert own is not None
     peaks = own.new_empty(own.shape[:2])

@@ -26,15 +26,16 @@ class LabelShape(Structure):
 
 
 def label_vote(labels: Tensor, coords: Tensor) -> Tensor:
-    """`labels.label_vote` in one pass; a NaN among the coordinates counts as 0.
-
-    On a CUDA device, and for other types of whole numbers, the reference does it.
-    """
+    """`labels.label_vote` in one pass; other types of whole numbers are the reference's."""
     reference.check(labels, coords)
-    if labels.dtype not in _KINDS or labels.device.type != "cpu":
+    if labels.dtype not in _KINDS:
         return reference.label_vote(labels, coords)
     (places,) = checked("label_vote", coords)
     assert places is not None
+    if max(labels.shape) >= 2**31:
+        raise ValueError(
+            f"label_vote: no more than 2^31 - 1 labels along an axis, not {tuple(labels.shape)}"
+        )
     size, slab = tuple(labels.shape), coords.shape[1:]
     shape = LabelShape(
         sizes3(size),

@@ -123,3 +123,8 @@ def _on_cuda(name: str, dtype: torch.dtype, *arguments) -> None:
 
 _CALLS = {"cpu": _on_cpu, "cuda": _on_cuda}
 """How an operation is run, by the kind of device."""
+
+
+def runs_in_cpp(tensor: Tensor) -> bool:
+    """Whether the C++ kernels, not the CUDA ones, work on this tensor."""
+    return _CALLS.get(tensor.device.type) is _on_cpu

@@ -48,7 +48,7 @@ def sample(image: Tensor, coords: Tensor, *, nearest: bool = False, border: bool
     The reference does it where a gradient is asked for, for nearest neighbours, and on a GPU.
     """
     asked = torch.is_grad_enabled() and (image.requires_grad or coords.requires_grad)
-    if asked or nearest or image.device.type != "cpu":
+    if asked or nearest or image.device.type == "cuda":
         return reference.sample(image, coords, nearest=nearest, border=border)
     plain, places = checked("sample", image, coords)
     assert plain is not None
@@ -77,14 +77,15 @@ def solve_points(
 ) -> Tensor:
     """`points.solve_points` point by point, by damped Newton steps from the beginning; the
     reference on a GPU."""
-    if u.device.type != "cpu":
+    if u.device.type == "cuda":
         return points.solve_points(u, start, target, tol_vox, steps)
     field, first, goal = checked("solve_points", u, start, target)
     assert field is not None
     assert first is not None
-    dim = u.shape[1]
+    dim = u.ndim - 2
     _check_size("solve_points", u, dim)
-    if len(u) != 1 or start.shape != target.shape or start.ndim != 2 or len(start) != dim:
+    points_fit = start.shape == target.shape and start.ndim == 2 and len(start) == dim
+    if u.shape[:2] != (1, dim) or not points_fit:
         raise ValueError(
             f"solve_points: u of shape {tuple(u.shape)}, points of {tuple(start.shape)} for "
             f"{tuple(target.shape)}; they are (1, d, *spatial) and (d, n)"

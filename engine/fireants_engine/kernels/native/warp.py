@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fireants_engine.kernels.native.library import call, checked, sizes3
+from fireants_engine.kernels.native.library import call, checked, runs_in_cpp, sizes3
 from fireants_engine.kernels.native.memory import empty
 from fireants_engine.kernels.reference import scaled
 
@@ -58,6 +58,16 @@ def _summed(grad: Tensor, rows: int) -> Tensor:
     return grad if len(grad) == rows else grad.sum(0, keepdim=True)
 
 
+def _keeps_slopes(ctx, shape: WarpShape, image: Tensor) -> bool:
+    """Whether the gradient by u is prepared while the corners of a sample are at hand.
+
+    It takes the memory that the gradient takes later, and saves the backward pass its look-ups.
+    """
+    image_too, _, by_u = ctx.needs_input_grad[:3]
+    plain = shape.channels == 1 and not shape.nearest and runs_in_cpp(image)
+    return by_u and not image_too and plain
+
+
 class _Warp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, image, matrix, u, out, border, nearest):
@@ -74,8 +84,12 @@ class _Warp(torch.autograd.Function):
         maps = matrix.detach().to(WIDE).reshape(-1, dim, dim + 1).contiguous()
         shape = _shape(plain, len(maps), out, field, border, nearest)
         result = empty((shape.rows, shape.channels, *out), plain.dtype, plain.device)
-        call("warp", plain.dtype, shape, plain, maps, field, result)
+        slopes = None
+        if _keeps_slopes(ctx, shape, plain):
+            slopes = empty((shape.rows, dim, *out), plain.dtype, plain.device)
+        call("warp", plain.dtype, shape, plain, maps, field, result, slopes)
         ctx.save_for_backward(plain, maps, field)
+        ctx.slopes = slopes
         ctx.out, ctx.border, ctx.nearest, ctx.matrix = out, border, nearest, matrix
         return result
 
@@ -90,12 +104,17 @@ class _Warp(torch.autograd.Function):
         shape = _shape(image, len(maps), ctx.out, u, ctx.border, False)
         rows, dim = shape.rows, len(ctx.out)
         grad_image = empty(image.shape, image.dtype, image.device) if want_image else None
-        grad_u = empty((rows, dim, *ctx.out), image.dtype, image.device) if want_u else None
         grad_maps = maps.new_empty((rows, dim, dim + 1)) if want_matrix else None
-        call(
-            *("warp_backward", image.dtype, shape, grad, image, maps, u),
-            *(grad_image, grad_u, grad_maps),
-        )
+        grad_u, ctx.slopes = ctx.slopes, None  # once: the gradient is written in their place
+        if grad_u is not None:
+            call("warp_slopes", image.dtype, shape, grad, maps, u, grad_u, grad_maps)
+        else:
+            if want_u:
+                grad_u = empty((rows, dim, *ctx.out), image.dtype, image.device)
+            call(
+                *("warp_backward", image.dtype, shape, grad, image, maps, u),
+                *(grad_image, grad_u, grad_maps),
+            )
         if grad_u is not None:
             grad_u = _summed(grad_u, len(u))
         if grad_maps is not None:
