@@ -69,7 +69,7 @@ def _run_parser(commands: argparse._SubParsersAction) -> None:
         ("--moving-mask", "M", "only non-zero voxels of MOVING count"),
         ("--moving-labels", "SEG", "label map of MOVING, carried along"),
         ("--fixed-labels", "SEG", "label map of FIXED: Dice is reported, and may be a term"),
-        ("--landmarks", "CSV", "x,y,z (fixed) and mx,my,mz (moving), LPS mm; weight if you like"),
+        ("--landmarks", "CSV", "x,y,z (fixed) and mx,my,mz (moving), LPS mm; or BigWarp's"),
         ("--init", "TRANSFORM", "transform file or run directory to start from"),
     ):
         run.add_argument(name, type=Path, metavar=meta, help=text)

@@ -29,7 +29,7 @@ def as_points(points: object, dim: int, name: str = "points") -> np.ndarray:
 class Landmarks:
     """Corresponding points: fixed_mm[i] and moving_mm[i] show the same place.
 
-    fixed_mm, moving_mm: (n, d) LPS mm; weights: (n,) >= 0, default 1 each.
+    fixed_mm, moving_mm: (n, d) LPS mm; weights: (n,) >= 0, default 1 each; names: n of them.
     Raises InputError for no points, unequal counts, or weights that are negative or all zero.
     """
 
@@ -37,6 +37,7 @@ class Landmarks:
     moving_mm: np.ndarray
     weights: np.ndarray | None = None
     name: str = "landmarks"
+    names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.fixed_mm) != len(self.moving_mm):
@@ -55,6 +56,8 @@ class Landmarks:
         if not np.all(weights >= 0) or not weights.sum() > 0 or not np.all(np.isfinite(weights)):
             raise InputError(f"{self.name}: weights must be >= 0 and not all zero.")
         object.__setattr__(self, "weights", weights)
+        if self.names is not None and len(self.names) != len(weights):
+            raise InputError(f"{self.name}: {len(self.names)} names for {len(weights)} points.")
 
     def check_inside(self, fixed: Grid, moving: Grid) -> None:
         """Raise InputError unless every point lies in the field of view of its image."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fireants_engine.errors import InputError
-from fireants_engine.geometry import Landmarks, as_points
+from fireants_engine.geometry import as_points
 from fireants_engine.io.itk import must_exist, write_whole
 
 AXES = ("x", "y", "z")
@@ -35,6 +35,13 @@ class PointTable:
             raise ValueError(f"{points_mm.shape} coordinates for {self.points_mm.shape} rows")
         return PointTable(points_mm, self.columns, self.header, self.rows)
 
+    def texts(self, column: str) -> tuple[str, ...] | None:
+        """The cells of another column, "" where a row ends before it; None without the column."""
+        if column not in self.header:
+            return None
+        where = self.header.index(column)
+        return tuple(row[where].strip() if where < len(row) else "" for row in self.rows)
+
 
 def load_points(path: str | Path, dim: int = 3, columns: Sequence[str] | None = None) -> PointTable:
     """Points from a CSV with a header line; `columns`: default x, y(, z).
@@ -43,51 +50,64 @@ def load_points(path: str | Path, dim: int = 3, columns: Sequence[str] | None = 
     """
     path = Path(path)
     names = tuple(columns) if columns is not None else AXES[:dim]
-    must_exist(path, "point list")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: this is not a text file; points are read from CSV.") from None
-    lines = [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
+    lines = rows_of(read_text(path))
     header = tuple(cell.strip() for cell in lines[0]) if lines else ()
-    for name in names:
+    return point_table(path, header, lines[1:], names)
+
+
+def point_table(
+    path: Path, header: tuple[str, ...], rows: list[list[str]], columns: tuple[str, ...]
+) -> PointTable:
+    """A table whose header is known. Raises as `load_points`."""
+    for name in columns:
         if name not in header:
             found = ", ".join(header) or "nothing"
             raise InputError(
                 f"{path}: column {name!r} is missing (found: {found}); the first line must name "
-                f"the columns {','.join(names)} in LPS mm."
+                f"the columns {','.join(columns)} in LPS mm."
             )
-    where = [header.index(name) for name in names]
+    where = [header.index(name) for name in columns]
     values = []
-    for number, row in enumerate(lines[1:], start=2):
+    for number, row in enumerate(rows, start=2):
         try:
             values.append([float(row[k]) for k in where])
         except (ValueError, IndexError):
             raise InputError(
-                f"{path}: row {number} has no number in one of the columns {','.join(names)}."
+                f"{path}: row {number} has no number in one of the columns {','.join(columns)}."
             ) from None
-    points = as_points(np.array(values, dtype=np.float64), dim, str(path))
-    return PointTable(points, names, header, tuple(tuple(row) for row in lines[1:]))
+    points = as_points(np.array(values, dtype=np.float64), len(columns), str(path))
+    return PointTable(points, columns, header, tuple(tuple(row) for row in rows))
 
 
-def load_landmarks(path: str | Path, dim: int = 3) -> Landmarks:
-    """Corresponding points from a CSV: columns x,y,z (fixed), mx,my,mz (moving), LPS mm (2D: no z).
+def read_text(path: Path) -> str:
+    """The whole of a text file; raises InputError naming it."""
+    must_exist(path, "point list")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: this is not a text file; points are read from text.") from None
 
-    A column `weight` weighs them, otherwise all count alike. Raises InputError naming the file.
-    """
-    path = Path(path)
-    fixed = load_points(path, dim)
-    moving = load_points(path, dim, [f"m{name}" for name in AXES[:dim]])
-    weights = None
-    if "weight" in fixed.header:
-        column = fixed.header.index("weight")
-        try:
-            weights = np.array([float(row[column]) for row in fixed.rows])
-        except (ValueError, IndexError):
-            raise InputError(
-                f"{path}: the column weight holds something that is no number."
-            ) from None
-    return Landmarks(fixed.points_mm, moving.points_mm, weights, str(path))
+
+def rows_of(text: str) -> list[list[str]]:
+    """The rows of a CSV that are not empty."""
+    return [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
+
+
+def table_text(rows: Sequence[Sequence[str]], quoted: bool = False) -> str:
+    """Rows as the text of a CSV."""
+    text = io.StringIO()
+    how = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=how).writerows(rows)
+    return text.getvalue()
+
+
+def write_text(path: Path, content: str) -> Path:
+    """A whole text file, with the line ends that `content` has; see `write_whole`."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(content, encoding="utf-8", newline="")
+
+    return write_whole(path, write)
 
 
 def save_points(points: PointTable | np.ndarray, path: str | Path) -> Path:
@@ -102,18 +122,10 @@ def save_points(points: PointTable | np.ndarray, path: str | Path) -> Path:
         rows = tuple(("",) * len(names) for _ in array)
         points = PointTable(array, names, names, rows)
     where = [points.header.index(name) for name in points.columns]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(points.header)
+    rows = [list(points.header)]
     for row, place in zip(points.rows, points.points_mm, strict=True):
         cells = list(row)
         for k, value in zip(where, place, strict=True):
             cells[k] = repr(float(value))
-        writer.writerow(cells)
-    content = text.getvalue()
-    write_whole(path, lambda temporary: _write_text(temporary, content))
-    return path
-
-
-def _write_text(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8", newline="")
+        rows.append(cells)
+    return write_text(path, table_text(rows))

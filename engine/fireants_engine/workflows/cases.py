@@ -8,7 +8,7 @@ from pathlib import Path
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Image, check_pair
 from fireants_engine.io.images import load_image
-from fireants_engine.io.points import load_landmarks
+from fireants_engine.io.landmarks import load_landmarks
 from fireants_engine.io.transforms import load_transform
 from fireants_engine.pipeline import Case, Extras
 
@@ -46,7 +46,9 @@ def load_case(
     own, other = load_image(fixed), load_image(moving)
     check_pair(own, other)
     own, other = own.with_mask(fixed_mask), other.with_mask(moving_mask)
-    marks = load_landmarks(files["landmarks"], own.dim) if "landmarks" in files else None
+    marks = None
+    if "landmarks" in files:
+        marks = load_landmarks(files["landmarks"], own.dim, own.grid, other.grid)
     kept = {role: files[role] for role in ROLES if role in files and "labels" not in role}
     extras = Extras(moving_labels, fixed_labels, marks, _images(inputs), kept)
     initial = load_transform(files["init"]) if "init" in files else None

@@ -100,7 +100,8 @@ def _extras(saved: SavedRun, given: Extras | None) -> Extras:
         fixed, moving, weights = (
             np.array(marks[key]) for key in ("fixed_mm", "moving_mm", "weights")
         )
-        landmarks = Landmarks(fixed, moving, weights)
+        names = tuple(marks["names"]) if "names" in marks else None
+        landmarks = Landmarks(fixed, moving, weights, names=names)
 
     def again(role: str, image: Image | None, name: str) -> Image | None:
         item = inputs.get(role)

@@ -104,7 +104,8 @@ def _landmarks(extras: Extras) -> dict[str, Any] | None:
     marks = extras.landmarks
     if marks is None:
         return None
-    return {"fixed_mm": marks.fixed_mm, "moving_mm": marks.moving_mm, "weights": marks.weights}
+    kept = {"fixed_mm": marks.fixed_mm, "moving_mm": marks.moving_mm, "weights": marks.weights}
+    return kept | ({"names": marks.names} if marks.names else {})
 
 
 # ------------------------------------------------------------------ what happened
