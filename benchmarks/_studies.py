@@ -280,7 +280,7 @@ def kernels(result: dict, machine: str) -> Blocks:
     )
     return [
         "## Kernels",
-        f"Every operation of a step at {size} voxels, float32, least time of several rounds, each "
+        f"Every operation of a step at {size} voxels, float32, least time of several calls, each "
         "form in a process of its own. *Share*: bytes that have to pass through memory at least, "
         f"over the time and the bandwidth of a copy ({result['bandwidth_gb_s']:.1f} GB/s). Ratios: "
         "how many times as long the form takes as the fused kernels. *Memory*: what is added to "
@@ -289,7 +289,7 @@ def kernels(result: dict, machine: str) -> Blocks:
         (["operation", "fused, ms", "share", *forms.values(), "memory"], lines),
         *compiled,
         *_packages(result, rows),
-        f"`{result.get('command', 'python benchmarks/kernels.py --compile')}`",
+        f"`{result['command']}`",
     ]
 
 
