@@ -1,11 +1,12 @@
 """Whole registrations of brains by us and by others, one after the other on one machine: ratios.
 
     benchmarks/peers/setup.sh
-    python benchmarks/end_to_end.py [--pairs 1001_1000] [--methods greedy,fireants,ants-syncc]
+    python benchmarks/end_to_end.py [--pairs 1001_1000] [--methods greedy,fireants] [--more]
 
 Ours are `brain-mri`, `brain-mri-fast`, and `brain-mri` on plain torch. Everything is run anew in
 this call, but for what --kept names (runs of accuracy.py that took hours: compare their processor
-seconds). Seconds of all are those of the whole process: start, reading and writing included.
+seconds). --more adds to the results of an earlier call on this machine. Seconds of all are those of
+the whole process: start, reading and writing included.
 Writes benchmarks/results/end_to_end.json, the machine named; docs/benchmarks.md shows it.
 """
 
@@ -27,14 +28,23 @@ OURS = ("ours:brain-mri", "ours:brain-mri-fast", "ours:brain-mri@reference")
 KEPT = ("dice", "folds", "process_seconds", "process_cpu_seconds", "process_peak_mib", "nice")
 
 
+def earlier(args: argparse.Namespace) -> list[dict]:
+    """The rows of other pairs; SystemExit where another machine made them."""
+    result = json.loads((RESULTS / "end_to_end.json").read_text())
+    if result["machine"] != machine(args.threads):
+        raise SystemExit("The results are of another machine: ratios go by one; leave out --more.")
+    return [row for row in result["rows"] if row["pair"] not in args.pairs.split(",")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", default="1001_1000", help="of the OASIS set's report half")
     parser.add_argument("--methods", default="greedy,fireants", help=", ".join(METHODS))
     parser.add_argument("--kept", default="", help="methods whose finished run is taken")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--more", action="store_true", help="keep the pairs of an earlier call")
     args = parser.parse_args()
-    data, rows = SETS["oasis"], []
+    data, rows = SETS["oasis"], earlier(args) if args.more else []
     kept = [name for name in args.kept.split(",") if name]
     for pair in data.pairs(data_folder(), WORK / "inputs")["report"]:
         if pair.name not in args.pairs.split(","):
