@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fireants_engine.errors import InputError
+from napari_fireants._latest import Latest
 from napari_fireants._layers import Snapshot, check_colours, snapshot
 from napari_fireants._scene import Scene
 from napari_fireants._session import Job, Product, Session
 from napari_fireants._store import RecipeStore
+from napari_fireants._views import Look, compose
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -43,6 +45,7 @@ class Controller:
         self.session = Session(self.scene.wanted)
         self.session.controller = self  # whoever holds the session keeps the rest alive
         self.last_roles = Roles()
+        self._views = Latest()
         self.hold_painting: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.current_roles: Callable[[], Roles] = lambda: self.last_roles
         self.session.opening.connect(self._on_opening)
@@ -98,6 +101,35 @@ class Controller:
         with self.hold_painting():
             self.scene.begin(roles.fixed, roles.moving, fixed)
             self.session.start(job)
+
+    def look(self, look: Look, told: Callable[[str], None]) -> None:
+        """Look at the images or at a finished run in another way.
+
+        A picture is composed in a thread; of several wishes the newest is shown. told: gets what
+        the picture says, or why there is none.
+        """
+        self._views.forget()
+        product, scene = self.session.product, self.scene
+        if product is None or not look.view.composed:
+            scene.apply(look)
+            told("")
+            return
+        spacing, axes = scene.spacing, scene.canvas_axes()
+
+        def done(picture: Any) -> None:
+            if self.session.product is product:
+                scene.present(picture)
+                told(picture.note)
+
+        def work() -> Any:
+            return compose(look, product.pictures, product.result, spacing, axes)
+
+        self._views.ask(work, done, told)
+
+    @property
+    def composing(self) -> bool:
+        """A picture is being made."""
+        return self._views.busy
 
     def apply_to(self, layer: Layer) -> None:
         """Bring another layer of the moving space onto the fixed grid, in a thread."""

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -15,25 +14,6 @@ PREVIEW_SECONDS = 0.125
 """Shortest time between two previews: at most 8 a second."""
 OVERHEAD = 0.03
 """Largest share of a run's time that previews may take."""
-
-
-class View(Enum):
-    """Ways to look at the two images together."""
-
-    OVERLAY = "Overlay"
-    BLEND = "Blend"
-    CHECKERBOARD = "Checkerboard"
-    BEFORE_AFTER = "Before / after"
-
-
-@dataclass(frozen=True)
-class Look:
-    """The chosen view and its sliders."""
-
-    view: View = View.OVERLAY
-    share: float = 0.5
-    squares: int = 12
-    before: bool = False
 
 
 @dataclass(frozen=True)

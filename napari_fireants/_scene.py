@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_fireants._layers import Snapshot, like
-from napari_fireants._preview import Look, Pictures, View, Wanted, checkerboard, robust_limits
+from napari_fireants._preview import Pictures, Wanted, robust_limits
+from napari_fireants._views import Look, Picture, View
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -29,7 +30,8 @@ class Scene:
         self.extra: Layer | None = None
         self.result: Layer | None = None
         self._pictures: Pictures | None = None
-        self._spacing: tuple[float, ...] = ()
+        self.folds: Layer | None = None
+        self.spacing: tuple[float, ...] = ()
         self._before_run: list[tuple[Layer, dict[str, Any]]] = []
         self._blank: tuple[tuple[int, ...], tuple[float, float]] = ((), (0.0, 1.0))
         self._blanking: threading.Thread | None = None
@@ -39,11 +41,12 @@ class Scene:
         """Show `fixed` in green and `moving` in magenta, until the first frame replaces it."""
         self.restore()
         self._hide(self.extra)
+        self._hide(self.folds)
         if self.live is not None and self.live is self.result:
             self._hide(self.live)
             self.live = None  # the last run's result stays as it is
         self.fixed, self.moving, self._pictures = fixed, moving, None
-        self._spacing = source.spacing_mm[::-1]
+        self.spacing = source.spacing_mm[::-1]
         limits = _limits(moving)
         parts = (fixed, "green", _limits(fixed)), (moving, "magenta", limits)
         for layer, colormap, contrast in parts:
@@ -169,41 +172,68 @@ class Scene:
         )
 
     def apply(self, look: Look) -> None:
-        """Show `look`; before a run has finished only the overlay can be shown."""
+        """Show a view that needs no picture; before a run has finished that is the overlay."""
         if self.fixed is None or self.live is None:
             return
         if look.view is View.BLEND:
             self._two("gray", "gray", "opaque", "translucent_no_depth", look.share)
-        elif look.view is View.CHECKERBOARD and self._pictures is not None:
-            p = self._pictures
-            board = checkerboard(p.fixed_bytes, p.moved_bytes, self._spacing, look.squares)
-            self._only_extra(board, "checkerboard", "gray", "opaque")
-            self._set(self.fixed, visible=False)
+            return
+        self._two("green", "magenta", "additive", "additive", 1.0)
+        if look.view is View.BEFORE_AFTER and look.before and self._pictures is not None:
             self._set(self.live, visible=False)
-        else:
-            self._two("green", "magenta", "additive", "additive", 1.0)
-            if look.view is View.BEFORE_AFTER and look.before and self._pictures is not None:
-                self._set(self.live, visible=False)
-                before = self._pictures.before_bytes
-                self._only_extra(before, "moving before", "magenta", "additive")
+            before = Picture(self._pictures.before_bytes, "moving before", "magenta")
+            self._only_extra(before, "additive")
+
+    def present(self, picture: Picture) -> None:
+        """Show a picture alone, or drawn on the moving image."""
+        if self.fixed is None or self.live is None:
+            return
+        self._set(self.fixed, visible=False)
+        beneath = picture.over_moved
+        dim = {"colormap": "gray", "blending": "translucent_no_depth", "opacity": 0.6}
+        look = dim if beneath else {}
+        self._set(self.live, visible=beneath, **look)
+        self._only_extra(picture, "additive" if beneath else "opaque")
+        self._outline(picture.folds)
+
+    def canvas_axes(self) -> tuple[int, ...]:
+        """Array axes of the fixed image that the canvas shows, the one across it last."""
+        if self.fixed is None:
+            return ()
+        dims, ndim = self.viewer.dims, self.fixed.ndim
+        return tuple(a - (dims.ndim - ndim) for a in dims.displayed if a >= dims.ndim - ndim)
 
     def _two(self, below: str, above: str, lower: str, upper: str, opacity: float) -> None:
         self._hide(self.extra)
+        self._hide(self.folds)
         colour = {"colormap": below} if self._colour(self.fixed) else {}
         self._set(self.fixed, visible=True, blending=lower, opacity=1.0, **colour)
         self._set(self.live, visible=True, blending=upper, opacity=opacity, colormap=above)
 
-    def _only_extra(self, data: np.ndarray, name: str, colormap: str, blending: str) -> None:
+    def _only_extra(self, picture: Picture, blending: str) -> None:
+        data = picture.data
         if self.extra is None or not self._present(self.extra):
             self.extra = self.viewer.add_image(
-                data, name=name, contrast_limits=(0, 255), **like(self.fixed)
+                data, contrast_limits=picture.limits, **like(self.fixed)
             )
         elif self.extra.data.shape != data.shape:
             self.extra.data = data
             self._set(self.extra, **like(self.fixed))
         else:
             self.extra.data = data
-        self._set(self.extra, visible=True, name=name, colormap=colormap, blending=blending)
+        self.extra.contrast_limits = picture.limits
+        look = {"name": picture.name, "colormap": picture.colormap, "blending": blending}
+        self._set(self.extra, visible=True, **look)
+
+    def _outline(self, folds: np.ndarray | None) -> None:
+        if folds is None:
+            self._hide(self.folds)
+            return
+        self._remove(self.folds)
+        self.folds = self.viewer.add_labels(
+            folds.astype(np.uint8), name="folded voxels", **like(self.fixed)
+        )
+        self.folds.contour = 1
 
     # ------------------------------------------------------------- housekeeping
     def abandon(self) -> None:

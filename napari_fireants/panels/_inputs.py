@@ -129,7 +129,7 @@ class InputsEditor(QWidget):
         """Follow the viewer's layers; napari calls this when they change."""
         ours = (self._scene.live, self._scene.extra)
         images = [x for x in self._viewer.layers if _is_image(x) and x not in ours]
-        labels = [x for x in self._viewer.layers if _is_labels(x)]
+        labels = [x for x in self._viewer.layers if _is_labels(x) and x != self._scene.folds]
         fixed, moving = _likely_pair(images)
         self.fixed.offer(images, fixed)
         self.moving.offer(images, moving)

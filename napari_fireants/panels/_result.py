@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
@@ -24,7 +25,7 @@ from fireants_engine.errors import FireantsError
 from napari_fireants._controller import Controller
 from napari_fireants._export import Files, Source, command_line, python_script
 from napari_fireants._layers import file_of
-from napari_fireants._preview import Look, View
+from napari_fireants._views import TIPS, Look, View
 from napari_fireants.panels._widgets import LayerCombo, button, caption, later
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class ResultPanel(QWidget):
         self._pause.setSingleShot(True)
         self._pause.setInterval(40)
         self._pause.timeout.connect(self._apply)
+        controller.viewer.dims.events.order.connect(self._turned)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.setSpacing(4)
@@ -66,26 +68,34 @@ class ResultPanel(QWidget):
         self._group = QButtonGroup(self)
         grid = QGridLayout()
         grid.setSpacing(3)
-        for i, item in enumerate(self.views.values()):
+        for i, (view, item) in enumerate(self.views.items()):
             item.setCheckable(True)
+            item.setToolTip(TIPS[view])
             self._group.addButton(item)
             item.clicked.connect(lambda: self._apply())
-            grid.addWidget(item, i // 2, i % 2)
+            item.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+            grid.addWidget(item, i // 3, i % 3)
         self.views[View.OVERLAY].setChecked(True)
         layout.addLayout(grid)
         self.share = _slider("Share of the moving image", 0, 100, 50)
         self.squares = _slider("Squares along the longest side", 2, 40, 12)
+        self.curtain = _slider("Where the curtain hangs", 0, 100, 50)
+        self.lines = _slider("Lines along the longest side", 4, 60, 20)
         self.before = QCheckBox("Show the moving image before registration")
-        for slider in (self.share, self.squares):
+        for slider in (self.share, self.squares, self.curtain, self.lines):
             slider.valueChanged.connect(lambda _: self._pause.start())
         self.before.toggled.connect(lambda _: self._apply())
         self._options = {
             View.BLEND: _labelled("fixed", self.share, "moving"),
             View.CHECKERBOARD: _labelled("coarse", self.squares, "fine"),
+            View.CURTAIN: _labelled("moving", self.curtain, "fixed"),
+            View.GRID: _labelled("coarse", self.lines, "fine"),
             View.BEFORE_AFTER: self.before,
         }
         for widget in self._options.values():
             layout.addWidget(widget)
+        self.says = caption()
+        layout.addWidget(self.says)
         form = QFormLayout()
         self.other = LayerCombo("Layer of the moving space")
         self.other.setToolTip("An image or labels layer that belongs to the moving image")
@@ -107,10 +117,28 @@ class ResultPanel(QWidget):
         for view, widget in self._options.items():
             widget.setVisible(view is self.view)
         look = Look(
-            self.view, self.share.value() / 100, self.squares.value(), self.before.isChecked()
+            view=self.view,
+            share=self.share.value() / 100,
+            squares=self.squares.value(),
+            before=self.before.isChecked(),
+            curtain=self.curtain.value() / 100,
+            lines=self.lines.value(),
         )
         if self._ready:
-            self._controller.scene.apply(look)
+            self._controller.look(look, self._told)
+
+    def _turned(self, *_: object) -> None:
+        """Other axes are on the canvas: some pictures depend on them."""
+        try:
+            self._pause.start()
+        except RuntimeError:  # Qt has already deleted it
+            self._controller.viewer.dims.events.order.disconnect(self._turned)
+
+    def _told(self, sentence: str) -> None:
+        self.says.setText(sentence)
+        self.says.setVisible(bool(sentence))
+        # a scroll area asks for least heights, not for those that a width needs
+        self.says.setMinimumHeight(2 * self.says.fontMetrics().lineSpacing() + 4)
 
     def set_ready(self, ready: bool) -> None:
         """A finished run is there to be looked at; it starts with the overlay."""
@@ -119,6 +147,7 @@ class ResultPanel(QWidget):
         self.save_run.setEnabled(ready)
         self.views[View.OVERLAY].setChecked(True)
         self.before.setChecked(False)
+        self._told("")
         self._apply()
 
     def set_busy(self, busy: bool) -> None:

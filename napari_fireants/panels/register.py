@@ -191,7 +191,7 @@ class RegisterPanel(QWidget):
         scene = self.controller.scene
         kinds = ("contrast_limits", "brush_size")
         layers = [x for x in self._viewer.layers if any(hasattr(x, kind) for kind in kinds)]
-        self.result.offer([x for x in layers if x not in (scene.extra, scene.live)])
+        self.result.offer([x for x in layers if x not in (scene.extra, scene.live, scene.folds)])
 
     # ---------------------------------------------------------------- commands
     def start(self) -> None:

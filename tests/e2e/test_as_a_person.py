@@ -16,8 +16,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from fireants_engine.recipe.models import Recipe
-from napari_fireants._preview import View
 from napari_fireants._session import State
+from napari_fireants._views import View
 
 pytestmark = pytest.mark.gui
 HEARTBEAT = Path(__file__).with_name("heartbeat.py")
@@ -113,6 +113,8 @@ def test_a_first_registration(
     assert running[canvas].std() > 20
 
     press(panel.result.views[View.CHECKERBOARD])
+    scene = panel.controller.scene
+    qtbot.waitUntil(lambda: scene.extra and scene.extra.name == "checkerboard", timeout=10_000)
     qtbot.wait(200)
     board = screenshots("6-checkerboard")
     assert np.abs(board[canvas].astype(int) - overlay[canvas]).mean() > 5

@@ -16,8 +16,8 @@ from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFileDialog
 
 import napari_fireants
 from fireants_engine.errors import InputError, RecipeError
-from napari_fireants._preview import View
 from napari_fireants._session import State
+from napari_fireants._views import View
 
 LONG = 100_000
 pytestmark = pytest.mark.gui
@@ -103,10 +103,35 @@ def test_the_overlay_and_the_result_layer(dock: Any, qtbot: Any, recipe: Any, pr
     assert moving.colormap.name == "gray"
 
 
-def test_views_of_the_result(finished: Any, press: Any) -> None:
+def test_views_of_the_result(finished: Any, qtbot: Any, press: Any) -> None:
     scene = finished.controller.scene
-    press(finished.result.views[View.CHECKERBOARD])
-    assert scene.extra.visible
+
+    def shown(view: View, name: str) -> None:
+        press(finished.result.views[view])
+        qtbot.waitUntil(
+            lambda: scene.extra is not None and scene.extra.name == name, timeout=10_000
+        )
+        assert scene.extra.visible
+
+    names = {
+        View.CURTAIN: "curtain",
+        View.DIFFERENCE: "moving minus fixed",
+        View.EDGES: "edges of fixed",
+        View.GRID: "warped grid",
+        View.JACOBIAN: "log Jacobian",
+        View.DISPLACEMENT: "displacement (mm)",
+        View.CHECKERBOARD: "checkerboard",
+    }
+    assert set(names) == {view for view in View if view.composed}
+    for view, name in names.items():
+        shown(view, name)
+        says = view in (View.GRID, View.JACOBIAN, View.DISPLACEMENT)
+        assert finished.result.says.isVisibleTo(finished) == says
+    press(finished.result.views[View.JACOBIAN])
+    press(finished.result.views[View.CHECKERBOARD])  # overtakes it
+    qtbot.waitUntil(lambda: scene.extra.name == "checkerboard", timeout=10_000)
+    qtbot.wait(200)
+    assert scene.extra.name == "checkerboard"
     assert finished.result.squares.isVisibleTo(finished)
     press(finished.result.views[View.BLEND])
     assert not scene.extra.visible

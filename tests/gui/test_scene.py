@@ -6,8 +6,9 @@ import numpy as np
 from napari.components import ViewerModel
 
 from napari_fireants._layers import snapshot
-from napari_fireants._preview import Look, Pictures, View
+from napari_fireants._preview import Pictures
 from napari_fireants._scene import Scene
+from napari_fireants._views import Look, Picture, View
 
 NOISE = np.random.default_rng(0)
 
@@ -70,9 +71,20 @@ def test_views_of_a_finished_run() -> None:
     assert result is scene.live
     assert result.metadata["fireants"] == {"outcome": "CONVERGED"}
     np.testing.assert_allclose(result.scale, scene.fixed.scale)
-    scene.apply(Look(View.CHECKERBOARD, squares=3))
-    assert set(np.unique(scene.extra.data)) == {0, 200}
+    scene.present(Picture(bytes_ + 3, "curtain"))
     assert [x.visible for x in (scene.fixed, result, scene.extra)] == [False, False, True]
+    assert scene.extra.name == "curtain"
+    scene.present(Picture(bytes_ - 0.5, "map", "PiYG", (-1.0, 1.0), folds=bytes_ == 0))
+    assert scene.extra.contrast_limits == [-1.0, 1.0]
+    assert scene.folds.visible
+    assert scene.folds.contour == 1
+    scene.present(Picture(bytes_ + 3, "edges", "yellow", over_moved=True))
+    shown = [x.visible for x in (scene.fixed, result, scene.extra, scene.folds)]
+    assert shown == [False, True, True, False]
+    assert result.colormap.name == "gray"
+    assert scene.canvas_axes() == (1, 2)
+    viewer.dims.order = (2, 0, 1)
+    assert scene.canvas_axes() == (0, 1)
     scene.apply(Look(View.BEFORE_AFTER, before=True))
     assert [x.visible for x in (scene.fixed, result, scene.extra)] == [True, False, True]
     assert scene.extra.data.max() == 9

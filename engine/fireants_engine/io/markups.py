@@ -109,10 +109,13 @@ def _sign(path: Path, system: str) -> np.ndarray:
     return RAS if system == "RAS" else np.ones(3)
 
 
-def _read_fcsv(path: Path, dim: int, _: Grid | None) -> NamedPoints:
+def _read_fcsv(path: Path, dim: int, grid: Grid | None) -> NamedPoints:
     lines = read_text(path).splitlines()
-    told = dict(line.lstrip("# ").partition("=")[::2] for line in lines if line.startswith("#"))
-    told = {key.strip(): value.strip() for key, value in told.items()}
+    told: dict[str, str] = {}
+    for line in lines:
+        if line.startswith("#"):
+            key, _, value = line.lstrip("# ").partition("=")
+            told[key.strip()] = value.strip()
     header = tuple(name.strip() for name in told.get("columns", "").split(","))
     rows = rows_of("\n".join(line for line in lines if not line.startswith("#")))
     table = point_table(path, header, rows, AXES)
@@ -133,10 +136,11 @@ def _fcsv(points: NamedPoints) -> str:
 
 
 def _read_markups(path: Path, dim: int, _: Grid | None) -> NamedPoints:
+    text = read_text(path)
     try:
-        lists = json.loads(read_text(path))["markups"]
+        lists = json.loads(text)["markups"]
         lists = [each for each in lists if each["type"] == "Fiducial"]
-        told = lists[0] if lists else {"controlPoints": []}
+        told: dict[str, Any] = lists[0] if lists else {"controlPoints": []}
         marks = [m for m in told["controlPoints"] if m.get("positionStatus") != "undefined"]
         places = [m["position"] for m in marks]
         names = tuple(str(m.get("label", "")) for m in marks)

@@ -1,0 +1,75 @@
+r"""Draws docs/images/views.png: the composed views of a finished run, and the dock beside one.
+
+Run from the repository on a screen of its own; a folder as argument gets the whole windows:
+    xvfb-run -a -s "-screen 0 1400x900x24 +extension GLX" \
+        .venv/bin/python scripts/views_picture.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+import napari
+import numpy as np
+from napari.settings import get_settings
+from register_picture import ROOT, SIZE, wait
+
+from napari_fireants._session import State
+from napari_fireants._views import View
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+SHOWN = [view for view in View if view.composed]
+
+
+def canvas(viewer: napari.Viewer) -> np.ndarray:
+    """What the canvas shows, cut to the square in its middle."""
+    picture = viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+    side = min(picture.shape[:2])
+    top, left = ((n - side) // 2 for n in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
+
+
+def main(path: Path = ROOT / "docs" / "images" / "views.png") -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    pictures = {}
+    with tempfile.TemporaryDirectory() as settings:
+        get_settings(str(Path(settings) / "napari.yaml"))  # never the settings of who runs this
+        viewer = napari.Viewer(show=True)
+        viewer.window.resize(*SIZE)
+        _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
+        panel.inputs.open_sample.click()
+        panel.store.load_preset("brain-mri-fast")
+        panel.start()
+        wait(lambda: panel.session.state is State.FINISHED, 600)
+        for view in SHOWN:
+            before = panel.controller.scene.extra
+            name = before.name if before is not None else ""
+            panel.result.views[view].click()
+            scene = panel.controller.scene
+            wait(lambda n=name, s=scene: s.extra is not None and s.extra.name != n)
+            panel.scroll.ensureWidgetVisible(panel.result.says)
+            viewer.reset_view()
+            wait(lambda: not panel.controller.composing)
+            pictures[view] = canvas(viewer)
+            if folder is not None:
+                viewer.window._qt_window.grab().save(str(folder / f"{view.name.lower()}.png"))
+        panel.session.shutdown()
+        viewer.close()
+    figure, axes = plt.subplots(2, 4, figsize=(12, 6.6))
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (view, picture) in zip(axes.flat, pictures.items(), strict=False):
+        axis.imshow(picture)
+        axis.set_title(view.value, fontsize=11)
+    figure.tight_layout(pad=1.0, h_pad=1.2)
+    figure.savefig(path, dpi=80, pil_kwargs={"optimize": True})
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
