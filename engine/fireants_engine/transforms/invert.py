@@ -27,7 +27,7 @@ def resize_displacement(field: Tensor, shape: tuple[int, ...], power: int = -1) 
     return out.mul_(scale.view(1, -1, *(1,) * len(shape)))
 
 
-def invert(u: Tensor, tol_vox: float = 1e-2, max_steps: int = 15) -> Tensor:
+def invert(u: Tensor, tol_vox: float = 2e-3, max_steps: int = 15) -> Tensor:
     """v with `(id + u) o (id + v) = id` on u's grid.
 
     u: (1, d, *spatial) voxels. Coarse to fine: the inverse of the half-resolution field is where
