@@ -241,6 +241,18 @@ def test_not_a_run_directory(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
+def test_landmarks_come_back_with_their_names(make_pair, linear_recipe, tmp_path: Path) -> None:
+    fixed, moving = make_pair("flat")
+    points = fixed.grid.points_mm()[[100, 300]]
+    marks = Landmarks(points, points + 1, np.array([1.0, 0.5]), names=("AC", "PC"))
+    result = fe.register(fixed, moving, linear_recipe, extras=fe.Extras(landmarks=marks))
+    result.save(tmp_path / "out")
+    again = replay(tmp_path / "out", fixed=fixed, moving=moving).extras.landmarks
+    assert again.names == marks.names
+    assert np.array_equal(again.moving_mm, marks.moving_mm)
+    assert np.array_equal(again.weights, marks.weights)
+
+
 def test_a_deformable_start_is_kept_and_replayed(make_pair, recipe, tmp_path: Path) -> None:
     fixed, moving = make_pair("oblique")
     first = fe.register(fixed, moving, recipe)
