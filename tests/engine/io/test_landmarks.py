@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -154,6 +155,16 @@ def test_lists_are_paired_by_name_where_they_can_be() -> None:
     assert np.array_equal(paired(NamedPoints(PLACES), NamedPoints(PLACES)).moving_mm, PLACES)
     with pytest.raises(InputError, match="every landmark needs both"):
         paired(fixed, NamedPoints(PLACES[:2], ("a", "b")))
+
+
+def test_the_documented_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "terms.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(from fireants_engine.io.*?)```", page, flags=re.DOTALL)
+    for name, places in (("fixed.mrk.json", PLACES), ("moving.fcsv", PLACES + 1)):
+        save_named_points(NamedPoints(places, ("a", "b", "c")), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    assert np.array_equal(load_landmarks("landmarks.csv", 3).moving_mm, PLACES + 1)
 
 
 MARKUPS = json.dumps(SLICER_JSON)
