@@ -36,6 +36,11 @@ class Scene:
         self._blank: tuple[tuple[int, ...], tuple[float, float]] = ((), (0.0, 1.0))
         self._blanking: threading.Thread | None = None
 
+    @property
+    def own(self) -> tuple[Layer | None, ...]:
+        """Layers that only show a run: no inputs of the next one."""
+        return (self.live, self.extra, self.folds)
+
     # ------------------------------------------------------------- during a run
     def begin(self, fixed: Layer, moving: Layer, source: Snapshot) -> None:
         """Show `fixed` in green and `moving` in magenta, until the first frame replaces it."""

@@ -187,14 +187,14 @@ def _grid(
 
 
 def _jacobian(result: Any) -> Picture:
-    from fireants_engine.kernels import chosen_for
+    from fireants_engine.ops.jacobian import strict_fold_mask
 
     determinant, warp = result.jacobian().numpy(), result.warp_field
     logarithm = np.log(np.maximum(determinant, 1e-3))
     limit = max(0.1, float(np.quantile(np.abs(logarithm), 0.995)))
     if warp is None:
         return Picture(logarithm, "log Jacobian", "PiYG", (-limit, limit), note=NO_WARP)
-    folds = chosen_for(warp.u).strict_fold_mask(warp.u)[0, 0].numpy()
+    folds = strict_fold_mask(warp.u)[0, 0].numpy()
     count = int(folds.sum())
     low, high = (float(x) for x in np.quantile(determinant, (0.001, 0.999)))
     text = f"Volume changes by factors of {low:.2f} to {high:.2f}. "

@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import napari
 from napari.settings import get_settings
@@ -32,7 +35,9 @@ def wait(until, seconds: float = 120) -> None:
         time.sleep(0.01)
 
 
-def main(path: Path = ROOT / "docs" / "images" / "register.png") -> None:
+@contextmanager
+def running() -> Iterator[tuple[napari.Viewer, Any]]:
+    """A shown window and its dock, in which the sample pair has just begun to be registered."""
     with tempfile.TemporaryDirectory() as folder:
         get_settings(str(Path(folder) / "napari.yaml"))  # never the settings of who runs this
         viewer = napari.Viewer(show=True)
@@ -41,14 +46,18 @@ def main(path: Path = ROOT / "docs" / "images" / "register.png") -> None:
         panel.inputs.open_sample.click()
         panel.store.load_preset("brain-mri-fast")
         panel.start()
-        status = panel.status.text
-        wait(lambda: MOMENT.search(status()) is not None)
-        window = viewer.window._qt_window
-        assert window.grab().save(str(path))
-        print(path, panel.kernels.text(), status().replace("\n", "; "), sep=": ")
+        yield viewer, panel
         panel.session.stop()
         panel.session.shutdown()
         viewer.close()
+
+
+def main(path: Path = ROOT / "docs" / "images" / "register.png") -> None:
+    with running() as (viewer, panel):
+        status = panel.status.text
+        wait(lambda: MOMENT.search(status()) is not None)
+        assert viewer.window._qt_window.grab().save(str(path))
+        print(path, panel.kernels.text(), status().replace("\n", "; "), sep=": ")
 
 
 if __name__ == "__main__":

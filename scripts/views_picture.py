@@ -8,14 +8,12 @@ Run from the repository on a screen of its own; a folder as argument gets the wh
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 
 import matplotlib as mpl
 import napari
 import numpy as np
-from napari.settings import get_settings
-from register_picture import ROOT, SIZE, wait
+from register_picture import ROOT, running, wait
 
 from napari_fireants._session import State
 from napari_fireants._views import View
@@ -37,14 +35,7 @@ def canvas(viewer: napari.Viewer) -> np.ndarray:
 def main(path: Path = ROOT / "docs" / "images" / "views.png") -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     pictures = {}
-    with tempfile.TemporaryDirectory() as settings:
-        get_settings(str(Path(settings) / "napari.yaml"))  # never the settings of who runs this
-        viewer = napari.Viewer(show=True)
-        viewer.window.resize(*SIZE)
-        _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
-        panel.inputs.open_sample.click()
-        panel.store.load_preset("brain-mri-fast")
-        panel.start()
+    with running() as (viewer, panel):
         wait(lambda: panel.session.state is State.FINISHED, 600)
         for view in SHOWN:
             before = panel.controller.scene.extra
@@ -58,8 +49,6 @@ def main(path: Path = ROOT / "docs" / "images" / "views.png") -> None:
             pictures[view] = canvas(viewer)
             if folder is not None:
                 viewer.window._qt_window.grab().save(str(folder / f"{view.name.lower()}.png"))
-        panel.session.shutdown()
-        viewer.close()
     figure, axes = plt.subplots(2, 4, figsize=(12, 6.6))
     for axis in axes.flat:
         axis.axis("off")

@@ -127,9 +127,9 @@ class InputsEditor(QWidget):
 
     def reset_choices(self, *_: object) -> None:
         """Follow the viewer's layers; napari calls this when they change."""
-        ours = (self._scene.live, self._scene.extra)
-        images = [x for x in self._viewer.layers if _is_image(x) and x not in ours]
-        labels = [x for x in self._viewer.layers if _is_labels(x) and x != self._scene.folds]
+        layers = [x for x in self._viewer.layers if x not in self._scene.own]
+        images = [x for x in layers if _is_image(x)]
+        labels = [x for x in layers if _is_labels(x)]
         fixed, moving = _likely_pair(images)
         self.fixed.offer(images, fixed)
         self.moving.offer(images, moving)

@@ -188,10 +188,9 @@ class RegisterPanel(QWidget):
         self._offer_layers()
 
     def _offer_layers(self) -> None:
-        scene = self.controller.scene
-        kinds = ("contrast_limits", "brush_size")
+        own, kinds = self.controller.scene.own, ("contrast_limits", "brush_size")
         layers = [x for x in self._viewer.layers if any(hasattr(x, kind) for kind in kinds)]
-        self.result.offer([x for x in layers if x not in (scene.extra, scene.live, scene.folds)])
+        self.result.offer([x for x in layers if x not in own])
 
     # ---------------------------------------------------------------- commands
     def start(self) -> None:

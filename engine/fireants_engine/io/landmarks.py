@@ -9,7 +9,7 @@ import numpy as np
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Landmarks, apply_matrix
 from fireants_engine.io.markups import NamedPoints
-from fireants_engine.io.points import AXES, load_points, read_text, rows_of, table_text, write_text
+from fireants_engine.io.points import AXES, point_table, read_text, rows_of, table_text, write_text
 
 
 def load_landmarks(
@@ -25,8 +25,9 @@ def load_landmarks(
     rows = rows_of(read_text(path))
     if rows and len(rows[0]) in (6, 8) and rows[0][1].strip().lower() in ("true", "false"):
         return _from_bigwarp(path, rows, dim, fixed, moving)
-    own = load_points(path, dim)
-    other = load_points(path, dim, [f"m{name}" for name in AXES[:dim]])
+    header, axes = tuple(cell.strip() for row in rows[:1] for cell in row), AXES[:dim]
+    own = point_table(path, header, rows[1:], axes)
+    other = point_table(path, header, rows[1:], tuple(f"m{name}" for name in axes))
     weights = own.texts("weight")
     try:
         numbers = None if weights is None else np.array([float(cell) for cell in weights])
