@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from fireants_engine.errors import InputError
 from napari_fireants._latest import Latest
@@ -14,6 +15,7 @@ from napari_fireants._layers import Snapshot, check_colours, snapshot
 from napari_fireants._scene import Scene
 from napari_fireants._session import Job, Product, Session
 from napari_fireants._store import RecipeStore
+from napari_fireants._undo import UndoStack
 from napari_fireants._views import Look, compose
 
 if TYPE_CHECKING:
@@ -40,7 +42,8 @@ class Controller:
 
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
-        self.store = RecipeStore()
+        self.undo = UndoStack()
+        self.store = RecipeStore(undo=self.undo)
         self.scene = Scene(viewer)
         self.session = Session(self.scene.wanted)
         self.session.controller = self  # whoever holds the session keeps the rest alive
@@ -186,8 +189,23 @@ class Controller:
             self.scene.abandon()
 
 
+_controllers: WeakValueDictionary[int, Controller] = WeakValueDictionary()
+
+
+def controller_of(viewer: Any) -> Controller:
+    """The one controller of `viewer`, which its docks share; made by the first that asks.
+
+    It lives as long as one of them does, and holds the viewer, so that no other takes its place.
+    """
+    viewer = getattr(viewer, "__wrapped__", viewer)  # docks are handed a proxy
+    known = _controllers.get(id(viewer))
+    if known is None:
+        known = _controllers[id(viewer)] = Controller(viewer)
+    return known
+
+
 def controller_for(viewer: Any) -> Controller:
-    """The controller of the viewer's Register dock (opened if need be), or one without a dock."""
+    """The controller of the viewer, its Register dock opened if there can be one."""
     if not hasattr(viewer, "window"):
         return Controller(viewer)
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)

@@ -1,4 +1,4 @@
-"""The current recipe, where it came from, and its history. No Qt."""
+"""The current recipe and where it came from. No Qt."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from pathlib import Path
 from psygnal import Signal
 
 from fireants_engine.recipe.models import Recipe
-
-_DEPTH = 100
+from napari_fireants._undo import UndoStack
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,12 @@ class Entry:
 
 
 class RecipeStore:
-    """Holds one Entry; every change can be undone. `changed` carries the new recipe."""
+    """Holds one Entry; every change is a step of `steps`. `changed` carries the new recipe."""
 
     changed = Signal(Recipe)
 
-    def __init__(self, preset: str = "brain-mri") -> None:
-        self._past: list[Entry] = []
-        self._future: list[Entry] = []
+    def __init__(self, preset: str = "brain-mri", undo: UndoStack | None = None) -> None:
+        self.steps = UndoStack() if undo is None else undo
         self._entry = _from_preset(preset)
 
     @property
@@ -44,34 +42,31 @@ class RecipeStore:
     def recipe(self) -> Recipe:
         return self._entry.recipe
 
-    @property
-    def can_undo(self) -> bool:
-        return bool(self._past)
+    def restore(self, entry: Entry) -> None:
+        """Put an entry back as it was; no step of its own."""
+        if entry != self._entry:
+            self._entry = entry
+            self.changed.emit(entry.recipe)
 
-    @property
-    def can_redo(self) -> bool:
-        return bool(self._future)
-
-    def _put(self, entry: Entry) -> None:
-        if entry == self._entry:
+    def _put(self, entry: Entry, what: str = "edit of the recipe") -> None:
+        before = self._entry
+        if entry == before:
             return
-        self._past = [*self._past, self._entry][-_DEPTH:]
-        self._future.clear()
-        self._entry = entry
-        self.changed.emit(entry.recipe)
+        self.steps.push(what, lambda: self.restore(before), lambda: self.restore(entry))
+        self.restore(entry)
 
     def load_preset(self, name: str) -> None:
         """Raises RecipeError for an unknown name."""
-        self._put(_from_preset(name))
+        self._put(_from_preset(name), f"preset {name}")
 
     def load_file(self, path: str | Path) -> None:
         """Raises RecipeError with one sentence when the file is no recipe."""
         recipe = Recipe.load(path)
-        self._put(Entry(recipe, recipe, str(path), is_preset=False))
+        self._put(Entry(recipe, recipe, str(path), is_preset=False), f"recipe {Path(path).name}")
 
     def use(self, recipe: Recipe) -> None:
         """A recipe made elsewhere."""
-        self._put(Entry(recipe, recipe, recipe.name, is_preset=False))
+        self._put(Entry(recipe, recipe, recipe.name, is_preset=False), f"recipe {recipe.name}")
 
     def edit(self, recipe: Recipe) -> None:
         """The current recipe with changed values; what it was derived from stays."""
@@ -86,18 +81,6 @@ class RecipeStore:
     def revert(self) -> None:
         """Back to the preset or file as read."""
         self.edit(self._entry.base)
-
-    def undo(self) -> None:
-        if self._past:
-            self._future.append(self._entry)
-            self._entry = self._past.pop()
-            self.changed.emit(self.recipe)
-
-    def redo(self) -> None:
-        if self._future:
-            self._past.append(self._entry)
-            self._entry = self._future.pop()
-            self.changed.emit(self.recipe)
 
 
 def _from_preset(name: str) -> Entry:

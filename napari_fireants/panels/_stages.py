@@ -56,8 +56,8 @@ class StagesEditor(QWidget):
     def _history(self) -> QHBoxLayout:
         row = QHBoxLayout()
         self.undo, self.redo, self.revert = (QPushButton(t) for t in ("Undo", "Redo", "Revert"))
-        self.undo.clicked.connect(lambda: self._store.undo())
-        self.redo.clicked.connect(lambda: self._store.redo())
+        self.undo.clicked.connect(lambda: self._store.steps.undo())
+        self.redo.clicked.connect(lambda: self._store.steps.redo())
         self.revert.clicked.connect(lambda: self._store.revert())
         self.revert.setToolTip("Back to the preset or file as it was read")
         for button in (self.undo, self.redo, self.revert):
@@ -78,8 +78,8 @@ class StagesEditor(QWidget):
 
     # ---------------------------------------------------------------- model -> form
     def _refresh(self, recipe: Recipe) -> None:
-        self.undo.setEnabled(self._store.can_undo)
-        self.redo.setEnabled(self._store.can_redo)
+        self.undo.setEnabled(self._store.steps.can_undo)
+        self.redo.setEnabled(self._store.steps.can_redo)
         self.revert.setEnabled(self._store.entry.edited)
         data = recipe.to_dict()
         if data != self._data:

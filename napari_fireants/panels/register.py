@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from fireants_engine.errors import FireantsError
 from fireants_engine.recipe.models import Recipe
 from fireants_engine.recipe.presets import preset_names
-from napari_fireants._controller import Controller
+from napari_fireants._controller import controller_of
 from napari_fireants._fields import Section, guard_wheel
 from napari_fireants._session import Kernels, Machine, Product, Progress, State
 from napari_fireants.panels._curve import LossCurve
@@ -68,7 +68,7 @@ class RegisterPanel(QWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
-        self.controller = Controller(napari_viewer)
+        self.controller = controller_of(napari_viewer)
         self.session, self.store = self.controller.session, self.controller.store
         self._viewer = napari_viewer
         self.inputs = InputsEditor(napari_viewer, self.controller.scene)

@@ -19,15 +19,15 @@ def test_edits_can_be_undone_and_redone() -> None:
     store.edit(store.recipe.with_values({"stages.affine.descent.step": 0.25}))
     assert store.entry.edited
     assert (store.entry.source, store.entry.is_preset) == ("affine", True)
-    store.undo()
+    store.steps.undo()
     assert not store.entry.edited
-    store.undo()
+    store.steps.undo()
     assert store.recipe.name == "rigid"
-    assert not store.can_undo
-    store.redo()
-    store.redo()
+    assert not store.steps.can_undo
+    store.steps.redo()
+    store.steps.redo()
     assert store.recipe.stages[1].descent.step == 0.25
-    assert not store.can_redo
+    assert not store.steps.can_redo
     store.revert()
     assert store.recipe == Recipe.preset("affine")
     assert seen == ["affine", "affine", "affine", "rigid", "affine", "affine", "affine"]
@@ -36,11 +36,11 @@ def test_edits_can_be_undone_and_redone() -> None:
 def test_a_new_edit_ends_the_redo_history_and_no_change_is_no_entry() -> None:
     store = RecipeStore("rigid")
     store.load_preset("rigid")
-    assert not store.can_undo
+    assert not store.steps.can_undo
     store.load_preset("affine")
-    store.undo()
+    store.steps.undo()
     store.load_preset("multimodal")
-    assert not store.can_redo
+    assert not store.steps.can_redo
 
 
 def test_files(tmp_path: Path) -> None:
