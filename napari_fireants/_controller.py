@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from fireants_engine.errors import InputError
 from napari_fireants._latest import Latest
 from napari_fireants._layers import Snapshot, check_colours, snapshot
+from napari_fireants._preview import Frames, Wanted
 from napari_fireants._scene import Scene
 from napari_fireants._session import Job, Product, Session
 from napari_fireants._store import RecipeStore
@@ -45,7 +46,8 @@ class Controller:
         self.undo = UndoStack()
         self.store = RecipeStore(undo=self.undo)
         self.scene = Scene(viewer)
-        self.session = Session(self.scene.wanted)
+        self.wishes: list[Callable[[Wanted], Wanted]] = []
+        self.session = Session(self.wanted)
         self.session.controller = self  # whoever holds the session keeps the rest alive
         self.last_roles = Roles()
         self._views = Latest()
@@ -55,6 +57,13 @@ class Controller:
         self.session.frames_ready.connect(self._on_frames)
         self.session.finished.connect(self._on_finished)
         self.session.failed.connect(self._on_failed)
+
+    def wanted(self) -> Wanted:
+        """The next preview: what the canvas shows, and what `wishes` add to it."""
+        wanted = self.scene.wanted()
+        for wish in self.wishes:
+            wanted = wish(wanted)
+        return wanted
 
     @staticmethod
     def roles(**layers: Layer | None) -> Roles:
@@ -173,9 +182,9 @@ class Controller:
         with self.hold_painting():
             self.scene.open()
 
-    def _on_frames(self, frames: Any) -> None:
+    def _on_frames(self, frames: Frames) -> None:
         with self.hold_painting() if self.scene.waiting else nullcontext():
-            self.scene.show(frames)
+            self.scene.show(frames.images)
 
     def _on_finished(self, product: Product | None) -> None:
         if product is None:

@@ -16,7 +16,7 @@ from fireants_engine.ops import warp_image
 from fireants_engine.pipeline import events as ev
 from fireants_engine.transforms import Affine
 from napari_fireants._layers import Snapshot, to_image
-from napari_fireants._preview import Pictures, enlarge, grey, robust_limits, to_bytes
+from napari_fireants._preview import Frames, Pictures, enlarge, grey, robust_limits, to_bytes
 from napari_fireants._session import Job, Kernels, Link, Losses, Machine, Product, Progress
 
 
@@ -88,7 +88,7 @@ class _Reporter:
         for key, frame in event.frames.items():
             plane = grey(frame, spatial if key is None else spatial - 1)
             frames[key] = enlarge(plane, self.shape) if key is None else plane
-        self.link.frames.put(frames)
+        self.link.frames.put(Frames(frames, event.warps, event.points_mm))
 
 
 def _masked(image: Image, mask: Snapshot | None) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,31 @@ OVERHEAD = 0.03
 """Largest share of a run's time that previews may take."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Wanted:
-    """The picture to ask for: a plane (array axis, index), or the volume at `shrink`."""
+    """The picture to ask for: a plane (array axis, index), or the volume at `shrink`.
+
+    warp: with the deformation there; points_mm: fixed points (LPS mm) to be mapped as well.
+    """
 
     planes: tuple[tuple[int, int], ...] = ()
     shrink: float | None = None
+    warp: bool = False
+    points_mm: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The newest of a run for the eye.
+
+    images: key -> float32 grey array on the fixed grid, key (array axis, index) or None for the
+    whole; warps: key -> the engine's Displacement there (of a plane: on three planes, the shown
+    one in the middle), when asked for; points_mm: the points asked for, in the moving image.
+    """
+
+    images: Mapping[Any, np.ndarray]
+    warps: Mapping[Any, Any] = field(default_factory=dict)
+    points_mm: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +59,13 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._frames: Mapping[Any, np.ndarray] | None = None
+        self._frames: Frames | None = None
 
-    def put(self, frames: Mapping[Any, np.ndarray]) -> None:
+    def put(self, frames: Frames) -> None:
         with self._lock:
             self._frames = frames
 
-    def take(self) -> Mapping[Any, np.ndarray] | None:
+    def take(self) -> Frames | None:
         """The newest frames, once."""
         with self._lock:
             frames, self._frames = self._frames, None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_fireants._layers import Snapshot
-from napari_fireants._preview import Mailbox, Pace, Wanted
+from napari_fireants._preview import Frames, Mailbox, Pace, Wanted
 from napari_fireants._task import Task
 
 TICK_MS = 100
@@ -177,7 +177,8 @@ class Link:
         if self.control is not None:
             from fireants_engine import PreviewRequest
 
-            self.control.request_preview(PreviewRequest(wanted.planes, wanted.shrink))
+            parts = (wanted.planes, wanted.shrink, wanted.warp, wanted.points_mm)
+            self.control.request_preview(PreviewRequest(*parts))
             self.pace.asked()
 
 
@@ -338,8 +339,8 @@ class Session(QObject):
         if frames is not None:
             self._show(frames)
 
-    def _show(self, frames: Mapping[Any, Any]) -> None:
-        if frames and self._state is not State.STOPPING:
+    def _show(self, frames: Frames) -> None:
+        if self._state is not State.STOPPING:
             self.frames_ready.emit(frames)
 
     def _end_run(self, task: Task) -> None:

@@ -143,7 +143,7 @@ def main() -> int:
     rest(1500)
     cold = "torch" not in sys.modules
     frames: list[Any] = []
-    panel.session.frames_ready.connect(lambda new: frames.append(len(new)))
+    panel.session.frames_ready.connect(lambda new: frames.append(len(new.images)))
     alone = napari_alone(viewer)
     others = Others()
     found = gaps(lambda: run(panel))

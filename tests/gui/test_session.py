@@ -78,7 +78,7 @@ def test_to_the_end(qtbot: Any, session: Session, job: Any, tensors: list) -> No
         pass
     assert states == [State.RUNNING, State.FINISHED]
     assert sum(len(batch.values) for batch in losses) == 150
-    assert frames[0][(0, 11)].shape == (32, 28)
+    assert frames[0].images[(0, 11)].shape == (32, 28)
     product = session.product
     assert product.info["outcome"] == "MAX_STEPS"
     assert product.pictures.moved.shape == (24, 32, 28)

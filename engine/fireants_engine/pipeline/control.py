@@ -5,13 +5,21 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+import numpy as np
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class PreviewRequest:
-    """planes: (array axis, index) on the fixed grid; or `volume_shrink` for the whole volume."""
+    """planes: (array axis, index) on the fixed grid; or `volume_shrink` for the whole volume.
+
+    warp: the deformable part is wanted there, too; points_mm: (n, d) points of the fixed image
+    (LPS mm) to be mapped.
+    """
 
     planes: tuple[tuple[int, int], ...] = ()
     volume_shrink: float | None = None
+    warp: bool = False
+    points_mm: np.ndarray | None = None
 
 
 class Control:

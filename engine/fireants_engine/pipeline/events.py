@@ -80,10 +80,15 @@ class Preview(Event):
     """Moving image through the present transform: key -> float32 array on the fixed grid.
 
     A key is (array axis, index) for one plane, or None for the whole (possibly coarse) volume.
+    warps: the deformable part there, a Displacement on three planes with the shown one in the
+    middle, or on the coarse grid; points_mm: points of the fixed image in the moving one, now.
+    Both only when asked for.
     """
 
     stage: str = ""
     frames: Mapping[Any, np.ndarray] = field(default_factory=dict)
+    warps: Mapping[Any, Any] = field(default_factory=dict)
+    points_mm: np.ndarray | None = None
     pair: int = 0
 
 
@@ -147,6 +152,6 @@ def _plain(value: Any) -> Any:
 
 def to_dict(event: Event) -> dict[str, Any]:
     """The event as plain JSON values; pictures and results are left out."""
-    skip = {"result", "frames"}
+    skip = {"result", "frames", "warps", "points_mm"}
     body = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name not in skip}
     return {"event": type(event).__name__, **body}

@@ -174,8 +174,15 @@ class LevelRun:
         if request := self.control.take_request():
             own = take(state, [0], len(self.tracks))
             transform = self.deformation.transform(self.pair.each[0], own)
-            frames = member.previewer.frames(request, transform)
-            yield ev.Preview(stage=self.stage, frames=frames, pair=member.number, **stamp)
+            made = member.previewer
+            yield ev.Preview(
+                stage=self.stage,
+                frames=made.frames(request, transform),
+                warps=made.warps(request, transform),
+                points_mm=made.points(request, transform),
+                pair=member.number,
+                **stamp,
+            )
 
     def _check(self, per_track: list[list[float]], before: Any) -> list[int]:
         """Show every track its last losses; positions of those that end."""

@@ -1,19 +1,21 @@
-"""Previews: planes of the moving image through the present transform, made only on request."""
+"""Previews: what the moving image and the map look like now, made only on request."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
-from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry import Grid, Image, as_points
 from fireants_engine.ops.resample import warp_image
 from fireants_engine.pipeline.control import PreviewRequest
 from fireants_engine.pipeline.pyramid import level_grid
-from fireants_engine.transforms import Transform
+from fireants_engine.transforms import Displacement, Transform, affine_factor
 
 BUDGET = 0.03
 """Share of the run's time that previews may take; requests wait when it is used up."""
@@ -31,16 +33,63 @@ class Previewer:
         """True while previews have taken less than their share of the run so far."""
         return self.spent_seconds <= BUDGET * run_seconds
 
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.spent_seconds += time.perf_counter() - started
+
     def frames(self, request: PreviewRequest, transform: Transform) -> Mapping[Any, np.ndarray]:
         """CPU float32 arrays: key (axis, index) -> plane, None -> (coarse) volume."""
-        started = time.perf_counter()
         out: dict[Any, np.ndarray] = {}
-        if request.volume_shrink is not None:
-            target = level_grid(self.grid, request.volume_shrink, 8)
-            out[None] = warp_image(self.moving, transform, target).numpy()
-        for axis, index in request.planes:
-            plane = self.grid.plane(axis, index)
-            frame = warp_image(self.moving, transform, plane).numpy()
-            out[(axis, index)] = frame.squeeze(axis)
-        self.spent_seconds += time.perf_counter() - started
+        with self._timed():
+            if request.volume_shrink is not None:
+                target = level_grid(self.grid, request.volume_shrink, 8)
+                out[None] = warp_image(self.moving, transform, target).numpy()
+            for axis, index in request.planes:
+                plane = self.grid.plane(axis, index)
+                frame = warp_image(self.moving, transform, plane).numpy()
+                out[(axis, index)] = frame.squeeze(axis)
         return out
+
+    def warps(self, request: PreviewRequest, transform: Transform) -> Mapping[Any, Displacement]:
+        """The deformable part where the frames are, on the CPU; nothing unless asked for.
+
+        Of a plane, on three planes of the fixed grid with the plane in the middle, so that its
+        Jacobian can be taken; of the volume, on the grid of its frame.
+        """
+        out: dict[Any, Displacement] = {}
+        if not request.warp:
+            return out
+        with self._timed():
+            alone = transform.then(affine_factor(transform).inverse())
+            if request.volume_shrink is not None:
+                target = level_grid(self.grid, request.volume_shrink, 8)
+                out[None] = Displacement.from_mm(alone.displacement(target), target)
+            for axis, index in request.planes:
+                out[(axis, index)] = _slab(alone, self.grid, axis, index)
+        return out
+
+    def points(self, request: PreviewRequest, transform: Transform) -> np.ndarray | None:
+        """The points that were asked for through the present map, moving mm."""
+        if request.points_mm is None:
+            return None
+        with self._timed():
+            return transform(as_points(request.points_mm, self.grid.dim))
+
+
+def _slab(warp: Transform, grid: Grid, axis: int, index: int) -> Displacement:
+    """`warp` on the plane and on its neighbours; beyond the image it goes on straight."""
+    box = [slice(0, n) for n in grid.shape]
+    box[axis] = slice(max(0, index - 1), min(grid.shape[axis], index + 2))
+    inside = grid.part(box)
+    u = Displacement.from_mm(warp.displacement(inside), inside).u
+    planes = list(u.split(1, dim=2 + axis))
+    if len(planes) == 1:
+        planes = planes * 2
+    if index == 0:
+        planes.insert(0, 2 * planes[0] - planes[1])
+    if len(planes) == 2:
+        planes.append(2 * planes[1] - planes[0])
+    box[axis] = slice(index - 1, index + 2)
+    return Displacement(torch.cat(planes, dim=2 + axis), grid.part(box))

@@ -11,7 +11,7 @@ import torch
 
 from fireants_engine.deformations import Compositive, Deformation, Rigid
 from fireants_engine.geometry import Image
-from fireants_engine.ops import warp_image
+from fireants_engine.ops import jacobian_determinant, warp_image
 from fireants_engine.optimise import Adam, Stop
 from fireants_engine.pipeline import (
     Control,
@@ -25,9 +25,11 @@ from fireants_engine.pipeline import (
     Stage,
     run_plan,
 )
+from fireants_engine.pipeline.events import to_dict
 from fireants_engine.pipeline.preview import BUDGET, Previewer
 from fireants_engine.similarity import SSD
 from fireants_engine.transforms import Affine, Transform
+from fireants_engine.workflows.result import Mapping
 
 
 def plan(deformation: Deformation, *steps: int) -> Plan:
@@ -208,3 +210,28 @@ def test_a_request_waits_while_the_share_is_used_up(small_pair, ctx, monkeypatch
     waiting = control.take_request()
     assert waiting is not None
     assert waiting.planes == ((0, 2),)
+
+
+# ------------------------------------------------------------------------- the map itself
+@pytest.mark.parametrize(("axis", "index"), [(0, 6), (1, 0), (2, 19), (2, 10)])
+def test_the_warp_of_a_plane_comes_with_its_neighbours(volumes, ctx, axis: int, index: int) -> None:
+    request = PreviewRequest(((axis, index),), warp=True)
+    preview, output = ask_and_stop(volumes, request, ctx, 2, Compositive(sigma_grad_mm=2.0))
+    slab = preview.warps[(axis, index)]
+    whole = Mapping(output.transform, volumes[0].grid).warp_field
+    assert whole is not None
+    assert slab.grid.shape[axis] == 3
+    middle = slab.u.narrow(2 + axis, 1, 1)
+    torch.testing.assert_close(middle, whole.u.narrow(2 + axis, index, 1), atol=2e-4, rtol=0)
+    jacobian = jacobian_determinant(slab.u).narrow(2 + axis, 1, 1)
+    right = jacobian_determinant(whole.u).narrow(2 + axis, index, 1)
+    torch.testing.assert_close(jacobian, right, atol=2e-3, rtol=0)
+
+
+def test_points_are_mapped_by_the_present_map(volumes, ctx) -> None:
+    points = np.array([[1.0, -2.0, 0.5], [-3.0, 2.5, 1.0]])
+    request = PreviewRequest(((0, 5),), points_mm=points)
+    preview, output = ask_and_stop(volumes, request, ctx, 2, Rigid())
+    np.testing.assert_allclose(preview.points_mm, output.transform(points), atol=1e-4)
+    assert preview.warps == {}
+    assert "points_mm" not in to_dict(preview)
