@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry import Image
+from fireants_engine.geometry.planes import Plane, plane_of
 from fireants_engine.ops import warp_image
 from fireants_engine.pipeline.prepare import robust_range
 from fireants_engine.transforms import Affine, Transform
@@ -23,60 +23,11 @@ SQUARES = 8
 """Squares of the checkerboard along the longer side."""
 
 
-@dataclass(frozen=True)
-class Plane:
-    """One plane of the fixed grid and how to turn it for display (radiological, feet down)."""
-
-    title: str
-    axis: int | None
-    index: int
-    grid: Grid
-    flip: tuple[bool, bool]
-    transpose: bool
-    aspect: float
-
-    def show(self, array: np.ndarray) -> np.ndarray:
-        """A (rows, columns[, 3]) array as displayed."""
-        for k, turned in enumerate(self.flip):
-            if turned:
-                array = np.flip(array, k)
-        return np.swapaxes(array, 0, 1) if self.transpose else array
-
-    def cut(self, array: np.ndarray) -> np.ndarray:
-        """This plane of a volume in array order, as displayed."""
-        return self.show(array if self.axis is None else np.take(array, self.index, self.axis))
-
-
-def _oriented(grid: Grid, axis: int | None, index: int) -> Plane:
-    """Rows downwards to posterior (or feet), columns rightwards to the subject's left."""
-    rest = [a for a in range(grid.dim) if a != axis]
-    worlds, flips = [], []
-    for array_axis in rest:
-        column = grid.direction[:, grid.dim - 1 - array_axis]
-        world = int(np.abs(column).argmax())
-        worlds.append(world)
-        flips.append(bool((column[world] < 0) != (world == 2)))
-    transpose = worlds[1] == 2 or (worlds[0] == 0 and worlds[1] == 1)
-    spacing = [grid.spacing_zyx[a] for a in rest]
-    aspect = spacing[0] / spacing[1]
-    names = {0: "sagittal", 1: "coronal", 2: "axial"}
-    if axis is None:
-        title, plane = "", grid
-    else:
-        normal = grid.direction[:, grid.dim - 1 - axis]
-        title = f"{names[int(np.abs(normal).argmax())]} {index}"
-        plane = grid.plane(axis, index)
-    return Plane(
-        title, axis, index, plane, (flips[0], flips[1]), transpose,
-        1 / aspect if transpose else aspect,
-    )  # fmt: skip
-
-
 def planes_of(fixed: Image) -> list[Plane]:
     """The planes worth showing: through the middle of the foreground; thin planes are left out."""
     grid = fixed.grid
     if grid.dim == 2:
-        return [_oriented(grid, None, 0)]
+        return [plane_of(grid, None, 0)]
     inside = foreground(fixed)[0]
     found = inside.nonzero()
     middle = found.double().mean(0).round().long() if len(found) else torch.tensor(grid.shape) // 2
@@ -84,8 +35,8 @@ def planes_of(fixed: Image) -> list[Plane]:
     for axis in range(3):
         others = [n for a, n in enumerate(grid.shape) if a != axis]
         if min(others) >= 4:
-            out.append(_oriented(grid, axis, int(middle[axis])))
-    return out or [_oriented(grid, 0, int(middle[0]))]
+            out.append(plane_of(grid, axis, int(middle[axis])))
+    return out or [plane_of(grid, 0, int(middle[0]))]
 
 
 class Painter:
