@@ -2,6 +2,7 @@
 
 from fireants_engine.transforms.base import Chain, Transform, parts_of
 from fireants_engine.transforms.displacement import Displacement, Inverse, sampled
+from fireants_engine.transforms.fit import fit_points
 from fireants_engine.transforms.linear import Affine, affine_factor, linear_part
 from fireants_engine.transforms.split import split, warp_factor
 
@@ -12,6 +13,7 @@ __all__ = [
     "Inverse",
     "Transform",
     "affine_factor",
+    "fit_points",
     "linear_part",
     "parts_of",
     "sampled",
