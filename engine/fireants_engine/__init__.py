@@ -42,6 +42,7 @@ _WHERE = {
     "Result": "workflows.result",
     "load_run": "workflows.rundir",
     "replay": "workflows.replay",
+    "edit": "workflows.steer",
 }
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "StoppedError",
     "__version__",
     "compose",
+    "edit",
     "load_image",
     "load_run",
     "load_transform",
@@ -103,6 +105,7 @@ if TYPE_CHECKING:
     from fireants_engine.workflows.replay import replay
     from fireants_engine.workflows.result import Mapping, Result
     from fireants_engine.workflows.rundir import load_run
+    from fireants_engine.workflows.steer import edit
 
 
 def __getattr__(name: str) -> Any:

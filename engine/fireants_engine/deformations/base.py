@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from fireants_engine.deformations.motion import Motion, Views
 from fireants_engine.deformations.pair import Pair
 from fireants_engine.kernels import Direction
 from fireants_engine.ops.rows import join
-from fireants_engine.transforms import Transform
+from fireants_engine.transforms import Affine, Transform
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class Deformation(ABC):
     def resample(self, buffer: Tensor, power: int, old: Pair, new: Pair) -> Tensor:
         """A tensor shaped like the variable on the next level; `power`: degree in the gradient.
 
+        old: what one of the pairs looked at on the last level; new: what all of them look at.
+
         The variable itself has power -1, first moments 1, second moments 2.
         """
 
@@ -85,6 +87,10 @@ class Deformation(ABC):
     @abstractmethod
     def transform(self, pair: Pair, state: Any) -> Transform:
         """The map fixed mm -> moving mm that this state of one pair stands for."""
+
+    @abstractmethod
+    def realigned(self, state: Any, change: Callable[[Affine], Affine]) -> Any:
+        """The state with the affine part A of each pair's map `A o W` replaced by `change(A)`."""
 
     def problem(self, state: Any) -> str | None:
         """What makes the map of one pair useless, to follow "would"; None where nothing does."""

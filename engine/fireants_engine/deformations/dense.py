@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -79,6 +80,9 @@ class Dense(Deformation):
 
     def with_variable(self, state: State, variable: Tensor) -> State:
         return replace(state, u=variable)
+
+    def realigned(self, state: State, change: Callable[[Affine], Affine]) -> State:
+        return replace(state, affines=tuple(change(affine) for affine in state.affines))
 
     def matrix(self, pair: Pair, state: DenseState, ctx: ExecutionContext) -> Tensor:
         """(N, d, d+1): fixed voxel -> moving voxel through the affine part."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -134,6 +135,18 @@ class Linear(Deformation):
         if state.warp is None:
             return state
         return replace(state, warp=resize_displacement(state.warp, new.fixed_grid.shape))
+
+    def realigned(self, state: LinearState, change: Callable[[Affine], Affine]) -> LinearState:
+        """Parameters begin at zero again, about where the centre has come to."""
+        delta = self._delta(state, state.params.detach().cpu().double()).numpy()
+        bases, centres = [], []
+        for one, base, centre in zip(delta, state.bases, state.centres_mm, strict=True):
+            now = Affine(one @ base.matrix, base.centre_mm)
+            bases.append(change(now))
+            fixed = now.inverse()(Affine(one)(centre[None]))
+            centres.append(bases[-1](fixed)[0])
+        params = torch.zeros_like(state.params)
+        return replace(state, params=params, bases=tuple(bases), centres_mm=tuple(centres))
 
     def problem(self, state: LinearState) -> str | None:
         """A stage that mirrors the image, or scales it by more than `_SCALES` along a direction.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +60,21 @@ class Landmarks:
         object.__setattr__(self, "weights", weights)
         if self.names is not None and len(self.names) != len(weights):
             raise InputError(f"{self.name}: {len(self.names)} names for {len(weights)} points.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The points themselves as plain values: few, and a replay needs them exactly."""
+        kept = {"fixed_mm": self.fixed_mm, "moving_mm": self.moving_mm, "weights": self.weights}
+        plain = {key: np.asarray(value).tolist() for key, value in kept.items()}
+        return plain | ({"names": list(self.names)} if self.names else {})
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Landmarks:
+        """What `to_dict` gave."""
+        fixed, moving, weights = (
+            np.array(data[key], dtype=np.float64) for key in ("fixed_mm", "moving_mm", "weights")
+        )
+        names = tuple(data["names"]) if "names" in data else None
+        return cls(fixed, moving, weights, names=names)
 
     def check_inside(self, fixed: Grid, moving: Grid) -> None:
         """Raise InputError unless every point lies in the field of view of its image."""

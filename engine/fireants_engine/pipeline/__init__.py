@@ -2,6 +2,7 @@
 
 from fireants_engine.pipeline.control import Control, PreviewRequest
 from fireants_engine.pipeline.events import (
+    Edited,
     Event,
     Iteration,
     LevelFinished,
@@ -20,11 +21,15 @@ from fireants_engine.pipeline.member import RunOutput, StageResult
 from fireants_engine.pipeline.pyramid import Level, Pyramid
 from fireants_engine.pipeline.run import Plan, run_batch, run_plan
 from fireants_engine.pipeline.stage import Stage
+from fireants_engine.pipeline.steering import Course, Edit, Place
 
 __all__ = [
     "Case",
     "Centre",
     "Control",
+    "Course",
+    "Edit",
+    "Edited",
     "Event",
     "Extras",
     "InitialAlignment",
@@ -34,6 +39,7 @@ __all__ = [
     "LevelStarted",
     "Moments",
     "Outcome",
+    "Place",
     "Plan",
     "Preview",
     "PreviewRequest",

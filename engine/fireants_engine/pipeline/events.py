@@ -93,6 +93,23 @@ class Preview(Event):
 
 
 @dataclass(frozen=True)
+class Edited(Event):
+    """The run was changed after `step` steps of level `level` of stage number `index`.
+
+    what: a sentence; values: what a replay needs (recipe, landmarks, nudge, from_level, stop);
+    masks: role -> Image, kept as files.
+    """
+
+    stage: str = ""
+    index: int = 0
+    level: int = 0
+    step: int = 0
+    what: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    masks: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Warning(Event):
     """Something worth a sentence that does not stop the run."""
 
@@ -153,5 +170,9 @@ def _plain(value: Any) -> Any:
 def to_dict(event: Event) -> dict[str, Any]:
     """The event as plain JSON values; pictures and results are left out."""
     skip = {"result", "frames", "warps", "points_mm"}
-    body = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name not in skip}
+    names = [f.name for f in fields(event) if f.name not in skip]
+    values = {name: getattr(event, name) for name in names}
+    if isinstance(event, Edited):
+        values["masks"] = sorted(event.masks)
+    body = {name: _plain(value) for name, value in values.items()}
     return {"event": type(event).__name__, **body}

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import Deformation, Pair, Source, Views
-from fireants_engine.errors import DivergedError
+from fireants_engine.deformations import Pair, Source, Views
+from fireants_engine.errors import DivergedError, InputError
 from fireants_engine.ops.rows import join, per_pair, take
-from fireants_engine.optimise import Descent, Stop
+from fireants_engine.optimise import Stop
 from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.control import Control
 from fireants_engine.pipeline.member import Clock, Member
+from fireants_engine.pipeline.steering import STOP, Course, Edit, Place, edited, nudged
 from fireants_engine.similarity import Loss, Term
 
 CHECK_EVERY = 5
@@ -30,7 +30,8 @@ Losses = list[tuple[Term, Loss]]
 class Track:
     """One pair's way through a level: its losses, the best state seen at a check, how it ended.
 
-    state, memory: what it leaves to the next level; end: None when its loss was never valid.
+    state, memory: what it leaves to the next level, on the images of pair; end: None when its
+    loss was never valid.
     """
 
     member: Member
@@ -41,6 +42,7 @@ class Track:
     taken: int = 0
     outcome: ev.Outcome = ev.Outcome.MAX_STEPS
     reason: str = "all planned steps taken"
+    pair: Pair | None = None
     state: Any = None
     memory: Any = None
     end: ev.LevelFinished | None = None
@@ -67,24 +69,42 @@ class Track:
         return False
 
 
-@dataclass
 class LevelRun:
     """The steps of one level; `tracks` are the pairs that are still on their way.
 
-    A pair that has ended leaves the batch, and the others go on without it.
+    A pair that has ended leaves the batch, and the others go on without it. state, memory: of
+    those pairs; jump: the level that an edit sends the stage to.
     """
 
-    stage: str
-    deformation: Deformation
-    descent: Descent
-    stop: Stop
-    terms: Sequence[Term]
-    pair: Pair
-    ctx: ExecutionContext
-    control: Control
-    clock: Clock
-    number: int
-    tracks: list[Track] = field(default_factory=list)
+    def __init__(
+        self, course: Course, pair: Pair, control: Control, clock: Clock, number: int
+    ) -> None:
+        self.course, self.pair, self.number = course, pair, number
+        self.control, self.clock, self.ctx = control, clock, course.ctx
+        self.tracks: list[Track] = []
+        self.state: Any = None
+        self.memory: Any = None
+        self.jump: int | None = None
+        self._losses: Losses = []
+        self._pending: list[Tensor] = []
+        self._taken = self._begun = 0  # steps are counted anew from an edit
+        self._work = 0.0
+        self._follow()
+
+    def _follow(self) -> None:
+        """Take the stage as it stands."""
+        stage = self.course.stage
+        self.stage, self.deformation, self.stop = stage.name, stage.deformation, stage.stop
+        self.descent, self.max_steps = stage.descent, stage.pyramid.levels[self.number].max_steps
+        self.terms = self.course.terms(self.number)
+
+    @property
+    def _place(self) -> Place:
+        return Place(self.course.index, self.number, self._taken)
+
+    def _stamp(self) -> dict[str, float]:
+        """Seconds and fraction after the steps that were taken."""
+        return self.clock.stamp(self._work * (self._taken - self._begun) / self.max_steps)
 
     def bound(self, pair: Pair) -> Losses:
         """Every term with its loss on `pair`."""
@@ -105,74 +125,120 @@ class LevelRun:
             total = total + term.weight * value.reshape(pairs)
         return total
 
-    def _step(self, losses: Losses, state: Any, memory: Any, step: float):
-        """One update: (losses before it, new state, new memory)."""
-        model = self.deformation
+    def _step(self) -> Tensor:
+        """One update; the losses before it."""
+        model, state = self.deformation, self.state
+        step = self.descent.step_at(self._taken - self._begun, self.max_steps)
         leaf = model.variable(state).detach().requires_grad_(True)
-        total = self.loss(self.pair, losses, model.with_variable(state, leaf))
+        total = self.loss(self.pair, self._losses, model.with_variable(state, leaf))
         (grad,) = torch.autograd.grad(total.sum(), leaf)
         with torch.no_grad():
             grad = model.precondition(self.pair, state, grad, self.ctx)
             total = total.detach()
-            way, memory = self.descent.direction(grad, memory, total, self.ctx.kernels)
+            way, memory = self.descent.direction(grad, self.memory, total, self.ctx.kernels)
+            self.memory = None
             del grad
             # An invalid step is not taken and shows as an invalid loss; nothing is read back.
             sizes = per_pair(way.peaks, len(total))
             valid = torch.isfinite(total) & torch.isfinite(sizes).all(1)
             moved = model.retract(self.pair, state, way.where(valid), step, self.ctx)
             before, after = model.variable(state), model.variable(moved)
-            variable, memory = self.descent.accept(before, after, memory)
-            state = model.with_variable(moved, variable)
-        return torch.where(valid, total, torch.nan), state, memory
+            variable, self.memory = self.descent.accept(before, after, memory)
+            self.state = model.with_variable(moved, variable)
+        return torch.where(valid, total, torch.nan)
 
     def steps(
-        self, members: Sequence[Member], state: Any, memory: Any, max_steps: int, work: float
+        self, members: Sequence[Member], state: Any, memory: Any, work: float
     ) -> Generator[ev.Event, None, list[Track]]:
         """Yield the events of the level; return each member's track, ended."""
+        self.state, self.memory, self._work = state, memory, work
         rows = [take(state, [k], len(members)) for k in range(len(members))]
         every = [Track(m, row, row) for m, row in zip(members, rows, strict=True)]
         self.tracks = list(every)
-        losses = self.bound(self.pair)
-        pending: list[Tensor] = []
-        for i in range(max_steps):
-            if self.control.stopped:
-                for track in self.tracks:
-                    track.outcome, track.reason = ev.Outcome.STOPPED, "stopped on request"
+        self._losses = self.bound(self.pair)
+        del state, memory, rows
+        while self.tracks and self._taken - self._begun < self.max_steps:
+            yield from self._attend()
+            if self._called_off():
                 break
-            before = state
-            step = self.descent.step_at(i, max_steps)
-            loss, state, memory = self._step(losses, state, memory, step)
-            pending.append(loss)
+            before = self.state
+            self._pending.append(self._step())
+            self._taken += 1
             for track in self.tracks:
-                track.taken = i + 1
-            stamp = self.clock.stamp(work * (i + 1) / max_steps)
-            yield from self._preview(state, stamp)
-            if (i + 1) % CHECK_EVERY and i + 1 != max_steps:
-                continue
-            per_track = torch.stack(pending).T.tolist()
-            pending.clear()
-            ended = self._check(per_track, before)
-            yield from self._iterations(per_track, max_steps, stamp)
-            if ended:
-                state, memory, losses = self._leave(ended, losses, state, memory)
-            if not self.tracks:
-                break
-        if pending:  # stopped between two looks
-            per_track = torch.stack(pending).T.tolist()
-            yield from self._iterations(per_track, max_steps, self.clock.stamp(work))
+                track.taken = self._taken
+            done = self._taken - self._begun
+            if done % CHECK_EVERY == 0 or done == self.max_steps:
+                yield from self._checked(before)
+        yield from self._told()  # stopped between two looks
+        if self.control.stopped and self.tracks:
+            yield edited(STOP, self._place, self.stage, self._stamp())
         self.clock.done_work += work
-        self._leave(range(len(self.tracks)), losses, state, memory)
+        self._leave(range(len(self.tracks)))
         for track in every:
             track.end = track.end and replace(track.end, **self.clock.stamp())
         return every
 
-    def _preview(self, state: Any, stamp: dict[str, float]) -> Generator[ev.Event, None, None]:
+    def _called_off(self) -> bool:
+        """Somebody has stopped the run, or sent the stage to another level."""
+        outcome, reason = ev.Outcome.STOPPED, "stopped on request"
+        if self.jump is not None and not self.control.stopped:
+            outcome, reason = ev.Outcome.MAX_STEPS, f"on to level {self.jump + 1}, as asked for"
+        elif not self.control.stopped:
+            return False
+        for track in self.tracks:
+            track.outcome, track.reason = outcome, reason
+        return True
+
+    # ------------------------------------------------------------- between two steps
+    def _attend(self) -> Generator[ev.Event, None, None]:
+        """What others want before the next step: edits, pictures, a pause."""
+        changed = False
+        while True:
+            for edit in self.control.take_edits(self._place):
+                yield from self._told()
+                try:
+                    self._take(edit)
+                except InputError as error:
+                    message = f"Not followed: {error}"
+                    yield ev.Warning(message=message, pair=0, **self._stamp())
+                    continue
+                changed = True
+                if not edit.stop:
+                    yield edited(edit, self._place, self.stage, self._stamp())
+            yield from self._preview(changed or self.control.paused)
+            if not self.control.paused:
+                return
+            self.clock.held += self.control.hold()
+
+    def _take(self, edit: Edit) -> None:
+        """Follow an edit. Losses before and after it cannot be compared: what was seen of them
+        is forgotten, and the steps of the level begin anew."""
+        if edit.stop:
+            self.control.stop()
+            return
+        self.course.take(edit)
+        self.jump = self.jump if edit.level is None else edit.level
+        if edit.nudge is not None:
+            self.state = nudged(self.deformation, self.state, edit.nudge)
+        self._follow()
+        pair = self.course.pair([track.member for track in self.tracks], self.number)
+        if pair.fixed_grid.shape != self.pair.fixed_grid.shape:
+            self.state = self.deformation.carry(self.state, self.pair, pair)
+        self.pair, self._begun = pair, self._taken
+        pairs = len(self.tracks)
+        for k, track in enumerate(self.tracks):
+            track.start = track.best = take(self.state, [k], pairs)
+            track.best_loss, track.history = math.inf, []
+        self.memory = self.descent.init(self.deformation.variable(self.state), pairs)
+        self._losses = self.bound(self.pair)
+
+    def _preview(self, at_once: bool) -> Generator[ev.Event, None, None]:
         """The first pair's picture, when somebody asks and time allows."""
-        member = self.tracks[0].member
-        if not member.previewer.affordable(stamp["seconds"]):
+        member, stamp = self.tracks[0].member, self._stamp()
+        if not at_once and not member.previewer.affordable(stamp["seconds"]):
             return
         if request := self.control.take_request():
-            own = take(state, [0], len(self.tracks))
+            own = take(self.state, [0], len(self.tracks))
             transform = self.deformation.transform(self.pair.each[0], own)
             made = member.previewer
             yield ev.Preview(
@@ -184,51 +250,66 @@ class LevelRun:
                 **stamp,
             )
 
-    def _check(self, per_track: list[list[float]], before: Any) -> list[int]:
-        """Show every track its last losses; positions of those that end."""
+    # ------------------------------------------------------------- looks at the loss
+    def _told(self) -> Generator[ev.Event, None, list[list[float]]]:
+        """Tell the losses that nobody has looked at: those of each track."""
+        if not self._pending:
+            return [[] for _ in self.tracks]
+        per_track = torch.stack(self._pending).T.tolist()
+        self._pending.clear()
+        for track, fresh in zip(self.tracks, per_track, strict=True):
+            if all(map(math.isfinite, fresh)):
+                yield self._iteration(track, fresh)
+        return per_track
+
+    def _checked(self, before: Any) -> Generator[ev.Event, None, None]:
+        """Show every track its last losses, and let those go that end by them.
+
+        before: the state that the last of them belongs to.
+        """
+        per_track = yield from self._told()
         pairs = len(self.tracks)
-        return [
+        ended = [
             k
             for k, (track, fresh) in enumerate(zip(self.tracks, per_track, strict=True))
             if track.look(fresh, take(before, [k], pairs), self.stop)
         ]
+        self._leave(ended)
 
-    def _iterations(
-        self, per_track: list[list[float]], max_steps: int, stamp: dict[str, float]
-    ) -> Generator[ev.Event, None, None]:
-        """What the tracks have come to, but for those whose loss is invalid."""
-        for track, fresh in zip(self.tracks, per_track, strict=True):
-            if track.outcome is ev.Outcome.DIVERGED:
-                continue
-            yield ev.Iteration(
-                stage=self.stage,
-                level=self.number,
-                step=track.taken,
-                max_steps=max_steps,
-                loss=fresh[-1],
-                losses=tuple(fresh),
-                pair=track.member.number,
-                **stamp,
-            )
+    def _iteration(self, track: Track, fresh: list[float]) -> ev.Iteration:
+        return ev.Iteration(
+            stage=self.stage,
+            level=self.number,
+            step=track.taken,
+            max_steps=self._begun + self.max_steps,
+            loss=fresh[-1],
+            losses=tuple(fresh),
+            pair=track.member.number,
+            **self._stamp(),
+        )
 
-    def _leave(self, ended: Sequence[int], losses: Losses, state: Any, memory: Any):
-        """End the tracks at these positions: (state, memory, losses) of the others."""
+    def _leave(self, ended: Sequence[int]) -> None:
+        """End the tracks at these positions; the others go on."""
         pairs = len(self.tracks)
         if not ended:
-            return state, memory, losses
+            return
         with torch.no_grad():
-            last = self.loss(self.pair, losses, state).tolist()
+            last = self.loss(self.pair, self._losses, self.state).tolist()
         for k in ended:
             track = self.tracks[k]
-            track.state, track.memory = take(state, [k], pairs), take(memory, [k], pairs)
-            alone = losses if pairs == 1 else None
-            self._finish(track, self.pair.each[k], last[k], alone)
+            track.pair = self.pair.each[k]
+            track.state, track.memory = (
+                take(value, [k], pairs) for value in (self.state, self.memory)
+            )
+            self._finish(track, track.pair, last[k], self._losses if pairs == 1 else None)
         rest = [k for k in range(pairs) if k not in ended]
         self.tracks = [self.tracks[k] for k in rest]
-        if not rest:
-            return state, memory, losses
-        self.pair = self.pair.rows(rest)
-        return take(state, rest, pairs), take(memory, rest, pairs), self.bound(self.pair)
+        if rest:
+            self.pair = self.pair.rows(rest)
+            self.state, self.memory = (
+                take(value, rest, pairs) for value in (self.state, self.memory)
+            )
+            self._losses = self.bound(self.pair)
 
     def _finish(self, track: Track, pair: Pair, loss: float, losses: Losses | None) -> None:
         """Choose between the last state and the best one seen; count folds strictly."""

@@ -15,15 +15,20 @@ from fireants_engine.transforms import Transform
 
 @dataclass
 class Clock:
-    """Time and planned work of a whole run; gives every event its seconds and fraction."""
+    """Time and planned work of a whole run; gives every event its seconds and fraction.
+
+    held: seconds in which the run was paused, which do not count.
+    """
 
     total_work: float
     done_work: float = 0.0
+    held: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
     def stamp(self, extra: float = 0.0) -> dict[str, float]:
         work = (self.done_work + extra) / max(self.total_work, 1e-9)
-        return {"seconds": time.perf_counter() - self.started, "fraction": min(1.0, work)}
+        seconds = time.perf_counter() - self.started - self.held
+        return {"seconds": seconds, "fraction": min(1.0, work)}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,7 @@ from fireants_engine.pipeline.member import Clock, Member, RunOutput, StageResul
 from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.pipeline.preview import Previewer
 from fireants_engine.pipeline.stage import Stage
+from fireants_engine.pipeline.steering import STOP, Course, Place, edited
 from fireants_engine.transforms import Affine, Transform
 
 _WORST_FIRST = (
@@ -210,16 +212,22 @@ def _run(
         **clock.stamp(),
     )
     yield from _starts(plan, members, cases, ctx, clock)
-    going = members
-    for index, stage in enumerate(plan.stages):
+    going, course = members, Course(plan, cases, members, ctx)
+    for index in itertools.count():
+        if index == len(course.plan.stages):
+            break
+        stage = course.plan.stages[index]
+        control.pass_by(Place(index))
         if control.stopped:
             for member in going:
                 member.outcome = ev.Outcome.STOPPED
+            yield edited(STOP, Place(index), stage.name, clock.stamp())
             break
         yield ev.StageStarted(
-            stage=stage.name, index=index, stages=len(plan.stages), **clock.stamp()
+            stage=stage.name, index=index, stages=len(course.plan.stages), **clock.stamp()
         )
-        results = yield from stage.run(going, ctx, control, clock)
+        course.index = index
+        results = yield from course.stage.run(going, course, control, clock)
         errors = [result.error for result in results if result.error is not None]
         if index == 0 and len(errors) == len(cases):
             raise errors[0]

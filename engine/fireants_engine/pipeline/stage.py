@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations import Deformation, Pair
 from fireants_engine.optimise import Adam, Descent, Stop
 from fireants_engine.pipeline import events as ev
@@ -18,6 +17,7 @@ from fireants_engine.pipeline.level import LevelRun, Track, left_by, never_valid
 from fireants_engine.pipeline.member import Clock, Member, StageResult
 from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.pipeline.pyramid import Pyramid
+from fireants_engine.pipeline.steering import STOP, Course, Place, edited
 from fireants_engine.similarity import Term
 
 
@@ -41,59 +41,58 @@ class Stage:
         return out
 
     def run(
-        self, members: Sequence[Member], ctx: ExecutionContext, control: Control, clock: Clock
+        self, members: Sequence[Member], course: Course, control: Control, clock: Clock
     ) -> Generator[ev.Event, None, list[StageResult]]:
         """Yield events; return each member's StageResult. Pulling is running, not pulling pauses.
 
-        The members' images have the same sizes and spacings.
+        The members' images have the same sizes and spacings. This is the stage as it begins:
+        edits change `course.stage`, which is the one that counts from then on.
         """
         every = [_Passage(member) for member in members]
         going, old, state, memory = every, None, None, None
-        plan = zip(self.pyramid.levels, self.work(members[0].prepared), strict=True)
-        for number, (level, work) in enumerate(plan):
+        number = 0
+        while number < len(course.stage.pyramid.levels):
+            place = Place(course.index, number)
+            control.pass_by(place)
             if control.stopped:
                 for passage in going:
                     passage.outcome = ev.Outcome.STOPPED
+                yield edited(STOP, place, self.name, clock.stamp())
                 break
-            terms = [term for term in (t.at(number) for t in self.terms) if term.weight]
-            pair = self._pair([passage.member for passage in going], level.shrink, terms)
+            stage = course.stage
+            listed = [passage.member for passage in going]
+            pair = course.pair(listed, number)
             if old is None:
-                starts = [passage.member.transform for passage in going]
-                state = self.deformation.begin(pair, starts, ctx)
-                memory = self.descent.init(self.deformation.variable(state), len(going))
+                starts = [member.transform for member in listed]
+                state = stage.deformation.begin(pair, starts, course.ctx)
+                memory = stage.descent.init(stage.deformation.variable(state), len(going))
             else:
-                state, memory = self._carry_over(state, memory, old, pair)
+                state, memory = stage.carried(state, memory, old, pair)
             yield ev.LevelStarted(
-                stage=self.name,
+                stage=stage.name,
                 level=number,
-                levels=len(self.pyramid.levels),
+                levels=len(stage.pyramid.levels),
                 shape=pair.fixed_grid.shape,
-                max_steps=level.max_steps,
+                max_steps=stage.pyramid.levels[number].max_steps,
                 **clock.stamp(),
             )
-            parts = (self.name, self.deformation, self.descent, self.stop, terms, pair)
-            run = LevelRun(*parts, ctx, control, clock, number)
-            listed = [passage.member for passage in going]
-            tracks = yield from run.steps(listed, state, memory, level.max_steps, work)
-            state = memory = run = None
-            for passage, one, track in zip(going, pair.each, tracks, strict=True):
-                yield from passage.level_done(self.name, one, track)
+            run, pair = LevelRun(course, pair, control, clock, number), None
+            work = stage.work(listed[0].prepared)[number]
+            tracks = yield from run.steps(listed, state, memory, work)
+            jump, state, memory, run = run.jump, None, None, None
+            for passage, track in zip(going, tracks, strict=True):
+                yield from passage.level_done(self.name, track)
             kept = [k for k, passage in enumerate(going) if not passage.outcome.final]
             if not kept:
                 break
-            going, old = [going[k] for k in kept], pair.rows(kept)
+            going, old = [going[k] for k in kept], tracks[kept[0]].pair
             state, memory = left_by([tracks[k] for k in kept])
+            number = number + 1 if jump is None else jump
         for passage in every:
-            yield from passage.judged(self, clock)
-        return [passage.result(self) for passage in every]
+            yield from passage.judged(course.stage, clock)
+        return [passage.result(course.stage) for passage in every]
 
-    def _pair(self, members: Sequence[Member], shrink: float, terms: Sequence[Term]) -> Pair:
-        """What the terms look at on one level, of all members."""
-        sources = {term.source for term in terms}
-        min_size = self.pyramid.min_size
-        return Pair.stack([m.prepared.level(shrink, min_size, sources) for m in members])
-
-    def _carry_over(self, state: Any, memory: Any, old: Pair, new: Pair) -> tuple[Any, Any]:
+    def carried(self, state: Any, memory: Any, old: Pair, new: Pair) -> tuple[Any, Any]:
         """State and optimiser memory on the next level's grid, linearly (thesis 3.5)."""
 
         def resample(buffer: Tensor, power: int) -> Tensor:
@@ -111,13 +110,14 @@ class _Passage:
     levels: list[ev.LevelFinished] = field(default_factory=list)
     reached: tuple[Pair, Any] | None = None
 
-    def level_done(self, stage: str, pair: Pair, track: Track) -> Generator[ev.Event, None, None]:
+    def level_done(self, stage: str, track: Track) -> Generator[ev.Event, None, None]:
         """Take in what a level has left; a level whose loss never was valid leaves nothing."""
         end = track.end
         if end is None:
             self.outcome = ev.Outcome.DIVERGED
             return
-        self.outcome, self.reached = track.outcome, (pair, track.state)
+        assert track.pair is not None
+        self.outcome, self.reached = track.outcome, (track.pair, track.state)
         before = self.levels[-1].folds if self.levels else 0
         self.levels.append(end)
         yield end

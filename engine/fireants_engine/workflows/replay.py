@@ -21,6 +21,7 @@ from fireants_engine.workflows.registration import Execution, register
 from fireants_engine.workflows.report import data_sha256, file_sha256
 from fireants_engine.workflows.result import Result
 from fireants_engine.workflows.rundir import INITIAL_FILE, SavedRun, load_run
+from fireants_engine.workflows.steer import Script
 
 
 def _check_same(item: dict[str, Any], given: Image, name: str) -> Image:
@@ -97,11 +98,7 @@ def _extras(saved: SavedRun, given: Extras | None) -> Extras:
     wanted = {name for _, name in build(saved.recipe).needs()}
     marks, landmarks = report.get("landmarks"), given.landmarks
     if marks is not None:
-        fixed, moving, weights = (
-            np.array(marks[key]) for key in ("fixed_mm", "moving_mm", "weights")
-        )
-        names = tuple(marks["names"]) if "names" in marks else None
-        landmarks = Landmarks(fixed, moving, weights, names=names)
+        landmarks = Landmarks.from_dict(marks)
 
     def again(role: str, image: Image | None, name: str) -> Image | None:
         item = inputs.get(role)
@@ -138,7 +135,8 @@ def replay(
     execution: Execution | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Result:
-    """Repeat a saved run: same inputs (checked by sha256), recipe, start and seed.
+    """Repeat a saved run: same inputs (checked by sha256), recipe, start, seed, and the changes
+    that were made on its way (a stop included), each at its step.
 
     fixed, moving, extras: needed where the inputs did not come from files (then with their
     masks). execution: default the run's own device and kernels. On the same machine and number
@@ -159,5 +157,6 @@ def replay(
         execution=execution or Execution(where["device"], where["kernels"]),
         initial=_initial(saved),
         extras=_extras(saved, extras),
+        control=Script(saved.report.get("edits", []), saved.folder),
         on_event=on_event,
     )

@@ -15,13 +15,12 @@ import torch
 from fireants_engine.context import ExecutionContext
 from fireants_engine.evaluation.landmarks import LandmarkError, target_registration_error
 from fireants_engine.evaluation.overlap import dice_per_label
-from fireants_engine.geometry import Image
+from fireants_engine.geometry import Image, Landmarks
 from fireants_engine.kernels import chosen_for, length
 from fireants_engine.ops import (
     as_label_values,
     jacobian_determinant,
     strict_fold_mask,
-    warp_image,
 )
 from fireants_engine.pipeline import (
     Extras,
@@ -31,10 +30,13 @@ from fireants_engine.pipeline import (
     RunStarted,
     StageStarted,
 )
+from fireants_engine.pipeline.events import to_dict
 from fireants_engine.pipeline.initialise import mass
 from fireants_engine.pipeline.prepare import normalise
 from fireants_engine.transforms import Affine, affine_factor, linear_part
+from fireants_engine.workflows.quality import still_labels
 from fireants_engine.workflows.result import Result
+from fireants_engine.workflows.steer import edits_of
 
 FORMAT = 1
 
@@ -99,15 +101,6 @@ def _inputs(result: Result, extras: Extras) -> dict[str, Any]:
     return out
 
 
-def _landmarks(extras: Extras) -> dict[str, Any] | None:
-    """The points themselves: few, and a replay needs them exactly."""
-    marks = extras.landmarks
-    if marks is None:
-        return None
-    kept = {"fixed_mm": marks.fixed_mm, "moving_mm": marks.moving_mm, "weights": marks.weights}
-    return kept | ({"names": marks.names} if marks.names else {})
-
-
 # ------------------------------------------------------------------ what happened
 def _stages(result: Result) -> list[dict[str, Any]]:
     """Per stage and level: the plan, the steps taken, every loss, why it ended and its folds."""
@@ -121,7 +114,7 @@ def _stages(result: Result) -> list[dict[str, Any]]:
             case StageStarted():
                 taken.append([])
             case LevelStarted():
-                taken[-1].append({"losses": []})
+                taken[-1].append({"level": event.level, "losses": []})
                 started = event.seconds
             case Iteration():
                 taken[-1][-1]["losses"] += event.losses
@@ -137,9 +130,8 @@ def _stages(result: Result) -> list[dict[str, Any]]:
                 )
     out = []
     for (name, stage), wanted, levels in zip(result.output.stages, plan, taken, strict=False):
-        merged = [
-            {**before, **after} for before, after in zip(wanted["levels"], levels, strict=False)
-        ]
+        planned = dict(enumerate(wanted["levels"]))
+        merged = [{**planned.get(level.pop("level"), {}), **level} for level in levels]
         out.append(
             {
                 "name": name,
@@ -227,18 +219,26 @@ def _tre(error: LandmarkError) -> dict[str, float]:
     }
 
 
+def _last_landmarks(result: Result, extras: Extras) -> Landmarks | None:
+    """The landmarks as they were at the end of the run."""
+    for event in reversed(edits_of(result.events)):
+        if "landmarks" in event.values:
+            return Landmarks.from_dict(event.values["landmarks"])
+    return extras.landmarks
+
+
 def _quality(result: Result, extras: Extras, warped_labels: Image | None) -> dict[str, Any]:
     out = _deformation(result)
     if extras.fixed_labels is not None and extras.moving_labels is not None:
         assert warped_labels is not None
-        where_it_was = Affine.identity(result.grid.dim)
-        still = warp_image(extras.moving_labels, where_it_was, result.grid, interpolation="nearest")
+        still = still_labels(extras.moving_labels, result.grid)
         out["dice"] = {
             "before": _dice(extras.fixed_labels, still),
             "after": _dice(extras.fixed_labels, warped_labels),
         }
-    if extras.landmarks is not None:
-        fixed, moving = extras.landmarks.fixed_mm, extras.landmarks.moving_mm
+    marks = _last_landmarks(result, extras)
+    if marks is not None:
+        fixed, moving = marks.fixed_mm, marks.moving_mm
         out["tre_mm"] = {
             "points": len(fixed),
             "before": _tre(target_registration_error(fixed, moving)),
@@ -269,10 +269,11 @@ def make_report(result: Result, extras: Extras, warped_labels: Image | None) -> 
         "execution": result.execution,
         "versions": versions(),
         "inputs": _inputs(result, extras),
-        "landmarks": _landmarks(extras),
+        "landmarks": None if extras.landmarks is None else extras.landmarks.to_dict(),
         "start": _start(result),
         "stages": _stages(result),
         "affine": affine_to_dict(result.affine),
+        "edits": [to_dict(event) for event in edits_of(result.events)],
         "quality": _quality(result, extras, warped_labels),
     }
     return plain(report)

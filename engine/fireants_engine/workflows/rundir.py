@@ -39,6 +39,7 @@ from fireants_engine.workflows.report import (
     plain,
 )
 from fireants_engine.workflows.result import Mapping, Result
+from fireants_engine.workflows.steer import edits_of, mask_file
 
 REPORT_FILE = "report.json"
 LABELS_FILE = "warped_labels.nii.gz"
@@ -92,9 +93,11 @@ def _staged(folder: Path) -> Iterator[Path]:
             os.replace(temporary, folder)
             return
         files = sorted(temporary.iterdir(), key=lambda f: f.name == REPORT_FILE)
-        for name in (LABELS_FILE, INITIAL_FILE):  # of the run that is replaced
-            if not (temporary / name).exists() and (folder / REPORT_FILE).exists():
-                (folder / name).unlink(missing_ok=True)
+        if (folder / REPORT_FILE).exists():  # of the run that is replaced
+            masks = [file.name for file in folder.glob("edit*_mask.nii.gz")]
+            for name in (LABELS_FILE, INITIAL_FILE, *masks):
+                if not (temporary / name).exists():
+                    (folder / name).unlink(missing_ok=True)
         for file in files:
             os.replace(file, folder / file.name)
     finally:
@@ -133,9 +136,10 @@ def save_run(
     """Write the run directory of the contract and return it.
 
     warped.nii.gz, 0GenericAffine.mat, 1Warp.nii.gz, 1InverseWarp.nii.gz, jacobian.nii.gz,
-    warped_labels.nii.gz (with `moving_labels`), recipe.yaml, report.json, report.html and
-    events.jsonl. Points go fixed -> moving through the warp, then the affine. A linear run
-    has warps of zeros, so that the same commands apply to every run.
+    warped_labels.nii.gz (with `moving_labels`), edit*_mask.nii.gz (masks that came during the
+    run), recipe.yaml (as the run began), report.json, report.html and events.jsonl. Points go
+    fixed -> moving through the warp, then the affine. A linear run has warps of zeros, so that
+    the same commands apply to every run.
 
     moving_labels, fixed_labels, landmarks: measured before and after; default those the run was
     given. files: role (fixed_mask, moving_mask, init, landmarks) -> path, for the record and for
@@ -164,6 +168,9 @@ def save_run(
         if extras.moving_labels is not None:
             warped_labels = result.warp_labels(extras.moving_labels)
             later(save_image, warped_labels, temporary / LABELS_FILE)
+        for number, change in enumerate(edits_of(result.events), start=1):
+            for role, mask in change.masks.items():
+                later(save_image, mask, temporary / mask_file(number, role))
         result.recipe.save(temporary / "recipe.yaml")
         lines = [json.dumps(plain(to_dict(event)), allow_nan=False) for event in result.events]
         _write(temporary / "events.jsonl", "\n".join(lines) + "\n")
