@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fireants_engine.geometry import Grid
 from fireants_engine.kernels import REFERENCE, KernelTable
+from fireants_engine.sizes import level_size
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,7 @@ def level_grid(grid: Grid, shrink: float, min_size: int, finest_mm: float | None
     finest_mm: default the grid's finest spacing. Axes that are already coarser keep their
     samples, so levels tend to isotropy (LESSONS 4). The field of view stays exactly the same.
     """
-    finest = min(grid.spacing_mm) if finest_mm is None else finest_mm
-    size = []
-    for n, spacing in zip(grid.size, grid.spacing_mm, strict=True):
-        target = max(spacing, shrink * finest)
-        size.append(min(n, max(round(n * spacing / target), min(n, min_size))))
-    return grid.resized(size)
+    return grid.resized(level_size(grid.size, grid.spacing_mm, shrink, min_size, finest_mm))
 
 
 def shrink_image(data: Tensor, target: Grid, kernels: KernelTable = REFERENCE) -> Tensor:
