@@ -17,7 +17,7 @@ from fireants_engine.optimise import Stop
 from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.control import Control
 from fireants_engine.pipeline.member import Clock, Member
-from fireants_engine.pipeline.steering import STOP, Course, Edit, Place, edited, nudged
+from fireants_engine.pipeline.steering import STOP, Course, Edit, Place, edited, realigned
 from fireants_engine.similarity import Loss, Term
 
 CHECK_EVERY = 5
@@ -216,10 +216,11 @@ class LevelRun:
         if edit.stop:
             self.control.stop()
             return
+        known = self.course.cases[0].extras.landmarks
+        marks = known if edit.landmarks is None else edit.landmarks
+        moved = realigned(self.deformation, self.pair.each[0], self.state, edit, marks)
         self.course.take(edit)
-        self.jump = self.jump if edit.level is None else edit.level
-        if edit.nudge is not None:
-            self.state = nudged(self.deformation, self.state, edit.nudge)
+        self.state, self.jump = moved, self.jump if edit.level is None else edit.level
         self._follow()
         pair = self.course.pair([track.member for track in self.tracks], self.number)
         if pair.fixed_grid.shape != self.pair.fixed_grid.shape:

@@ -16,6 +16,7 @@ from fireants_engine.pipeline.member import Member
 from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.similarity import Term
 from fireants_engine.transforms import Affine
+from fireants_engine.transforms.fit import Kind, fit_points
 
 if TYPE_CHECKING:
     from fireants_engine.pipeline.run import Plan
@@ -41,7 +42,8 @@ class Edit:
     up to the present one keep name and deformation. landmarks: instead of those given. masks:
     role (fixed_mask, moving_mask) -> image, non-zero is matched. nudge: fixed mm -> fixed mm, how
     what is seen of the moving image is moved: the map `A o W` becomes `A o nudge^-1 o W`.
-    level: go on from that level of the present stage, with the present map. stop: end here.
+    align: rigid, similarity or affine: first bring the landmarks together by such a map, after the
+    present one. level: go on from that level of the present stage. stop: end here.
     recipe: the plan as plain data, for the record. at: make it at that place of the run, or as
     soon as it has passed; None: before the next step.
     """
@@ -51,6 +53,7 @@ class Edit:
     landmarks: Landmarks | None = None
     masks: Mapping[str, Image] = field(default_factory=dict)
     nudge: Affine | None = None
+    align: Kind | None = None
     level: int | None = None
     stop: bool = False
     recipe: Mapping[str, Any] | None = None
@@ -162,9 +165,20 @@ def edited(edit: Edit, place: Place, stage: str, stamp: Mapping[str, float]) -> 
     )
 
 
-def nudged(model: Deformation, state: Any, nudge: Affine) -> Any:
-    """The state with what is seen of the moving image moved by `nudge`."""
-    return model.realigned(state, lambda affine: affine.after(nudge.inverse()))
+def realigned(
+    model: Deformation, pair: Pair, state: Any, edit: Edit, landmarks: Landmarks | None
+) -> Any:
+    """The state with its map moved as the edit says. Raises InputError without such a map."""
+    if edit.nudge is not None:
+        back = edit.nudge.inverse()
+        state = model.realigned(state, lambda affine: affine.after(back))
+    if edit.align is None:
+        return state
+    if landmarks is None:
+        raise InputError("There are no landmarks to align by; set at least three pairs.")
+    now = model.transform(pair, state)(landmarks.fixed_mm)
+    onto = fit_points(replace(landmarks, fixed_mm=now), edit.align)
+    return model.realigned(state, onto.after)
 
 
 def _record(edit: Edit) -> dict[str, Any]:
@@ -176,6 +190,8 @@ def _record(edit: Edit) -> dict[str, Any]:
         out["landmarks"] = marks.to_dict()
     if edit.nudge is not None:
         out["nudge"] = edit.nudge.matrix.tolist()
+    if edit.align is not None:
+        out["align"] = edit.align
     if edit.level is not None:
         out["from_level"] = edit.level
     if edit.stop:

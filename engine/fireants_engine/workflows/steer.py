@@ -14,6 +14,7 @@ from fireants_engine.pipeline import Control, Edit, Edited, Event, Place
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.build import build
 from fireants_engine.transforms import Affine
+from fireants_engine.transforms.fit import Kind
 
 
 def edit(
@@ -23,6 +24,7 @@ def edit(
     landmarks: Landmarks | None = None,
     masks: Mapping[str, Image] | None = None,
     nudge: Affine | None = None,
+    align: Kind | None = None,
     level: int | None = None,
 ) -> Edit:
     """A change for `Control.update`, made before the next step of the run.
@@ -30,11 +32,12 @@ def edit(
     recipe: its weights, widths, steps, terms and later stages count from here on; the stages up
     to the present one keep name and deformation. landmarks: instead of those given (they count
     where a term uses them). masks: `fixed_mask`, `moving_mask` -> image whose non-zero voxels are
-    matched. nudge: fixed mm -> fixed mm, moves what is seen of the moving image. level: go on from
-    that level (0 the coarsest) of the present stage, with the present map. what: a sentence for
-    the log. The run goes on from its present map; the steps of the level are counted anew.
-    An edit that does not fit is left out with a Warning. Raises RecipeError for a recipe without
-    an enabled stage.
+    matched. nudge: fixed mm -> fixed mm, moves what is seen of the moving image. align: rigid,
+    similarity or affine: first bring the landmarks together by such a map. level: go on from
+    that level (0 the coarsest) of the present stage. what: a sentence for the log.
+    The run goes on from its present map; the steps of the level are counted anew. An edit that
+    does not fit is left out with a Warning. Raises RecipeError for a recipe without an enabled
+    stage.
     """
     return Edit(
         what=what,
@@ -42,6 +45,7 @@ def edit(
         landmarks=landmarks,
         masks=dict(masks or {}),
         nudge=nudge,
+        align=align,
         level=level,
         recipe=None if recipe is None else recipe.to_dict(),
     )
@@ -77,6 +81,7 @@ def _again(number: int, item: dict[str, Any], folder: Path) -> Edit:
         landmarks=None if marks is None else Landmarks.from_dict(marks),
         masks=masks,
         nudge=Affine(np.array(values["nudge"])) if "nudge" in values else None,
+        align=values.get("align"),
         level=values.get("from_level"),
         stop=values.get("stop", False),
         recipe=values.get("recipe"),

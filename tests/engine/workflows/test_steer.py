@@ -136,6 +136,23 @@ def test_landmarks_pull_from_where_they_are_given(pair: Any, recipe: Recipe) -> 
     assert error(found) < 0.5 * error(fe.register(*pair, recipe))
 
 
+def test_landmarks_can_be_brought_together_at_once(pair: Any, recipe: Recipe) -> None:
+    fixed = pair[0].grid.centre_mm + np.array([[0.0, 0, 0], [6.0, 0, 0], [0, 6, 0], [0, 0, 5.0]])
+    turn = Affine.about(_turned(0.3), np.array([2.0, 1.0, 0]), pair[0].grid.centre_mm)
+    marks = Landmarks(fixed, turn(fixed))
+
+    def align_and_stop(control: fe.Control) -> None:
+        control.update(edit("Aligned.", landmarks=marks, align="rigid"))
+        control.stop()
+
+    found, events = steered(pair, recipe, {("greedy", 1, 5): align_and_stop})
+    assert [e.values["align"] for e in of(events, Edited) if "align" in e.values] == ["rigid"]
+    error = np.linalg.norm(found.transform(fixed) - marks.moving_mm, axis=1)
+    assert error.max() < 1.0  # what the warp bends, no rigid map takes back
+    _, events = steered(pair, recipe, {("greedy", 1, 5): edit("Without.", align="rigid")})
+    assert [e.message for e in of(events, Sentence) if "no landmarks" in e.message]
+
+
 def test_a_mask_counts_from_where_it_is_given(pair: Any, recipe: Recipe) -> None:
     fixed, moving = pair
     spoiled = moving.data.clone()
