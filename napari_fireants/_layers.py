@@ -7,7 +7,7 @@ reversed. Layers are read through the whole public chain `layer.data_to_world`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,12 @@ import numpy as np
 from fireants_engine.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
+    from fireants_engine import Grid
     from fireants_engine import Image as EngineImage
 
 _TIME = {"t", "time", "frame", "frames"}
@@ -58,10 +62,13 @@ class Snapshot:
         return f"{size}, {step} {'µm' if small else 'mm'}{kind}{'' if aligned else ', oblique'}"
 
 
-def _units_in_mm(layer: Layer) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Millimetres per world unit for each axis (z, y, x), and sentences about what was assumed."""
+def _units_in_mm(layer: Layer, first: int = 0) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Millimetres per world unit for each axis (z, y, x), and sentences about what was assumed.
+
+    first: of the axes, where those of space begin.
+    """
     factors, notes = [], ()
-    for label, unit in zip(layer.axis_labels, layer.units, strict=True):
+    for label, unit in list(zip(layer.axis_labels, layer.units, strict=True))[first:]:
         quantity = 1.0 * unit
         if quantity.check("[length]"):
             factors.append(float(quantity.to("millimeter").magnitude))
@@ -76,24 +83,33 @@ def _units_in_mm(layer: Layer) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.array(factors), notes
 
 
-def _index_to_mm(layer: Layer) -> tuple[np.ndarray, tuple[str, ...]]:
+def _index_to_mm(layer: Layer, first: int = 0) -> tuple[np.ndarray, tuple[str, ...]]:
     """Homogeneous matrix from index (x, y, z) to LPS mm (x, y, z), from basis points."""
-    dim = layer.ndim
-    factors, notes = _units_in_mm(layer)
-    origin = np.asarray(layer.data_to_world(np.zeros(dim)), dtype=float)
-    columns = [np.asarray(layer.data_to_world(e), dtype=float) - origin for e in np.eye(dim)]
+    dim = layer.ndim - first
+    factors, notes = _units_in_mm(layer, first)
+    linear, origin = _index_to_world(layer)
     out = np.eye(dim + 1)
-    out[:dim, :dim] = (np.stack(columns, axis=1) * factors[:, None])[::-1, ::-1]
-    out[:dim, dim] = (origin * factors)[::-1]
+    out[:dim, :dim] = (linear[first:, first:] * factors[:, None])[::-1, ::-1]
+    out[:dim, dim] = (origin[first:] * factors)[::-1]
     return out, notes
 
 
+def _index_to_world(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Linear part and origin of the layer's whole chain, in its own axes and units."""
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)), dtype=float)
+    columns = [np.asarray(layer.data_to_world(e), dtype=float) - origin for e in np.eye(layer.ndim)]
+    return np.stack(columns, axis=1), origin
+
+
 def file_of(layer: Layer) -> str | None:
-    """The file a layer was read from, or None."""
-    path = layer.source.path
-    if path is None:
-        ours = layer.metadata.get("fireants")
-        path = ours.get("path") if isinstance(ours, dict) else None
+    """The file that holds what a layer shows, or None.
+
+    Our own entry counts before napari's, which names a folder where one was opened, and the whole
+    file where a layer is one channel of it.
+    """
+    ours = layer.metadata.get("fireants")
+    known = isinstance(ours, dict) and "path" in ours
+    path = ours["path"] if known else layer.source.path
     return None if path is None else str(path)
 
 
@@ -102,26 +118,30 @@ def snapshot(layer: Layer) -> Snapshot:
 
     Raises InputError for more than three axes, a time axis, or axes that are not at right angles.
     """
+    return _snapshot(layer, 0)
+
+
+def _snapshot(layer: Layer, first: int) -> Snapshot:
     labels = not hasattr(layer, "contrast_limits")
     rgb = bool(getattr(layer, "rgb", False))
-    if layer.ndim not in (2, 3):
+    if layer.ndim - first not in (2, 3):
         raise InputError(
             f"{layer.name} has {layer.ndim} axes; only 2D and 3D images can be registered. Take "
             "one time point or channel of it (right-click the layer, Split Stack)."
         )
-    matrix, notes = _index_to_mm(layer)
+    matrix, notes = _index_to_mm(layer, first)
     linear = matrix[:-1, :-1]
     spacing = np.linalg.norm(linear, axis=0)
     if not np.all(np.isfinite(matrix)) or np.any(spacing <= 0):
         raise InputError(f"{layer.name}: its scale is zero or not finite; set a valid scale.")
     direction = linear / spacing
-    if np.abs(direction.T @ direction - np.eye(layer.ndim)).max() > _SHEAR:
+    if np.abs(direction.T @ direction - np.eye(len(direction))).max() > _SHEAR:
         raise InputError(
             f"{layer.name} is sheared: its axes are not at right angles; resample it onto a "
             "rectangular grid first."
         )
     data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    shape = tuple(data.shape[: layer.ndim])
+    shape = tuple(data.shape[first : layer.ndim])
     return Snapshot(
         name=layer.name,
         data=data,
@@ -136,11 +156,68 @@ def snapshot(layer: Layer) -> Snapshot:
     )
 
 
+def time_points(layer: Layer) -> tuple[list[Snapshot], float, float]:
+    """The volumes of a layer (t, z, y, x), the seconds between two and those of the first.
+
+    A time axis without a unit of time counts in seconds. Raises InputError as `snapshot`, and
+    where the axis of time is turned into space.
+    """
+    linear, origin = _index_to_world(layer)
+    if np.any(linear[0, 1:]) or np.any(linear[1:, 0]):
+        raise InputError(f"{layer.name}: its time axis is turned into space; reset its transform.")
+    whole = _snapshot(layer, 1)
+    unit = 1.0 * layer.units[0]
+    seconds = float(unit.to("second").magnitude) if unit.check("[time]") else 1.0
+    parts = [replace(whole, data=whole.data[k]) for k in range(whole.data.shape[0])]
+    return parts, float(linear[0, 0]) * seconds, float(origin[0]) * seconds
+
+
+def places_mm(layer: Layer, coordinates: np.ndarray) -> np.ndarray:
+    """Coordinates in a layer's data (n, d), z, y, x order, as LPS mm."""
+    matrix, _ = _index_to_mm(layer)
+    points = np.asarray(coordinates, dtype=float).reshape(-1, layer.ndim)[:, ::-1]
+    return points @ matrix[:-1, :-1].T + matrix[:-1, -1]
+
+
+def coordinates_of(layer: Layer, points_mm: np.ndarray) -> np.ndarray:
+    """LPS mm as coordinates in a layer's data (n, d), z, y, x order; the way back of `places_mm`."""
+    matrix, _ = _index_to_mm(layer)
+    points = np.asarray(points_mm, dtype=float).reshape(-1, layer.ndim)
+    return np.linalg.solve(matrix[:-1, :-1], (points - matrix[:-1, -1]).T).T[:, ::-1]
+
+
+def _ratios(viewer: ViewerModel, layer: Layer) -> np.ndarray:
+    """Layer units per viewer unit along the layer's axes: the viewer counts in the smallest."""
+    units = viewer.layers.units
+    if units is None:
+        return np.ones(layer.ndim)
+    pairs = zip(units[-layer.ndim :], layer.units, strict=True)
+    return np.array([1.0 if a == b else float((1.0 * a).to(b).magnitude) for a, b in pairs])
+
+
+def coordinates_at(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> np.ndarray:
+    """Coordinates in a layer's data (d,) of a place in the viewer's world, as of a mouse event."""
+    place = np.asarray(position, dtype=float)[-layer.ndim :] * _ratios(viewer, layer)
+    return np.asarray(layer.world_to_data(place), dtype=float)
+
+
+def world_of(viewer: ViewerModel, layer: Layer, coordinates: np.ndarray) -> np.ndarray:
+    """The way back of `coordinates_at`, for the layer's axes."""
+    return np.asarray(layer.data_to_world(coordinates), dtype=float) / _ratios(viewer, layer)
+
+
+def grid_of(source: Snapshot) -> Grid:
+    """The engine's Grid of a snapshot."""
+    from fireants_engine.geometry.grid import Grid
+
+    return Grid(source.size, source.spacing_mm, source.origin_mm, source.direction)
+
+
 def to_image(source: Snapshot) -> EngineImage:
     """The engine's Image of a snapshot; reads lazy data and copies. Call it off the GUI thread."""
-    from fireants_engine import Grid, Image
+    from fireants_engine import Image
 
-    grid = Grid(source.size, source.spacing_mm, source.origin_mm, source.direction)
+    grid = grid_of(source)
     array = np.asarray(source.data)
     if source.rgb:
         array = array[..., :3]  # no transparency
@@ -168,3 +245,34 @@ def like(layer: Layer) -> dict[str, Any]:
         "units": layer.units,
         "axis_labels": layer.axis_labels,
     }
+
+
+def placed(grid: Grid) -> dict[str, Any]:
+    """Arguments that put a new layer where the samples of `grid` are, in mm.
+
+    The scale is the spacing; a grid along the axes is translated to its origin, any other has its
+    direction and origin as `affine`. The way back is `snapshot`.
+    """
+    dim = grid.dim
+    direction, origin = grid.direction[::-1, ::-1], np.asarray(grid.origin_mm[::-1])
+    look = {"units": ("mm",) * dim, "axis_labels": ("z", "y", "x")[3 - dim :]}
+    look["scale"] = grid.spacing_zyx
+    if np.array_equal(direction, np.eye(dim)):
+        return look | {"translate": origin}
+    affine = np.eye(dim + 1)
+    affine[:dim, :dim], affine[:dim, dim] = direction, origin
+    return look | {"affine": affine}
+
+
+def upright(array: np.ndarray, grid: Grid, lead: int = 0) -> tuple[np.ndarray, Grid]:
+    """The same samples with the axes in the order nearest to (z, y, x) of the world.
+
+    napari's 2D view shows no axes that are exchanged by a transform; axes that only run the other
+    way, and oblique ones, stay as they are. lead: axes of `array` before those of the grid.
+    """
+    from fireants_engine.geometry.orientation import array_axes, nearest_order, reordered
+
+    order = nearest_order(grid.direction)
+    axes = [lead + axis for axis in array_axes(order)]
+    rest = range(lead + grid.dim, array.ndim)
+    return np.transpose(array, [*range(lead), *axes, *rest]), reordered(grid, order)

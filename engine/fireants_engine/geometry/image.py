@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry.grid import Grid
+
+if TYPE_CHECKING:
+    import torch
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
     """A copy in a type that torch computes with: unsigned whole numbers widened, native order."""
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int32 if array.dtype.itemsize == 2 else np.int64)
+    import torch  # files and grids are read without it
+
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
@@ -112,7 +117,7 @@ def _check_chosen(mask: torch.Tensor, what: str) -> None:
 def check_registrable(image: Image) -> None:
     """Raise InputError, naming the image, unless its values can drive a registration."""
     values = image.data
-    if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+    if values.is_floating_point() and not bool(values.isfinite().all()):
         raise InputError(
             f"{image.name}: contains NaN or infinite values; replace them (for example by 0) first."
         )
