@@ -14,18 +14,23 @@ from fireants_engine.workflows.batch import (
     SUMMARY_FILE,
     BatchRun,
     Entry,
-    Row,
-    read_table,
-    rows_of,
 )
 from fireants_engine.workflows.rundir import check_output_folder
+from fireants_engine.workflows.tables import Row, pairs_in, read_table, rows_of
 
 
 def _rows(args: argparse.Namespace) -> list[Row]:
     listed = args.fixed or args.moving
     if (args.table is None) == (not listed):
         raise InputError("Give a TABLE, or --fixed and --moving images; see 'batch --help'.")
-    return rows_of(args.fixed, args.moving) if args.table is None else read_table(args.table)
+    if args.table is None:
+        return rows_of(args.fixed, args.moving)
+    if not args.table.is_dir():
+        return read_table(args.table)
+    pairing = pairs_in(args.table)
+    if not args.quiet:
+        print(f"{args.table}: {pairing.rule}")
+    return list(pairing.rows)
 
 
 def batch(args: argparse.Namespace) -> int:

@@ -82,8 +82,10 @@ def _run_parser(commands: argparse._SubParsersAction) -> None:
 
 TABLE = """
 TABLE is CSV or TSV with a header line: fixed, moving and, if you like, name, fixed_mask,
-moving_mask, moving_labels, fixed_labels, landmarks, init; paths are relative to it. OUT gets one
-run directory per pair, by its name, and summary.csv. Pairs that are finished already (same recipe
+moving_mask, moving_labels, fixed_labels, landmarks, init; paths are relative to it. A folder in
+its place is searched for pairs: pairs.csv in it, images with fixed and moving in their names,
+sub-folders with one of each, else all images onto one. OUT gets one run directory per pair, by its
+name, summary.csv and summary.html. Pairs that are finished already (same recipe
 and files) are kept; a pair that fails does not hold up the others.
 Exit codes: 0 done, 1 a pair failed, 2 bad input, 130 interrupted (repeat to go on).
 """
@@ -98,7 +100,8 @@ def _batch_parser(commands: argparse._SubParsersAction) -> None:
         epilog=TABLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    batch.add_argument("table", nargs="?", type=Path, metavar="TABLE", help="pairs, one per line")
+    batch.add_argument("table", nargs="?", type=Path, metavar="TABLE",
+                       help="pairs, one per line, or a folder")  # fmt: skip
     for role in ("fixed", "moving"):
         batch.add_argument(
             f"--{role}", nargs="+", type=Path, default=[], metavar="IMAGE",

@@ -13,9 +13,10 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.errors import InputError
 from fireants_engine.pipeline import Case, Control, Outcome
 from fireants_engine.recipe import Recipe
-from fireants_engine.workflows.cases import ROLES, load_case
+from fireants_engine.workflows.cases import load_case
 from fireants_engine.workflows.registration import Execution, register
 from fireants_engine.workflows.rundir import check_output_folder, read_report, save_run
+from fireants_engine.workflows.tables import ROLES
 
 DEFAULT_PRESET = "brain-mri"
 

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fireants_engine.errors import DivergedError, FireantsError, InputError
-from fireants_engine.io.itk import must_exist, write_whole
+from fireants_engine.io.itk import write_whole
 from fireants_engine.pipeline import Case, Control, Event, Outcome
 from fireants_engine.recipe import Recipe
-from fireants_engine.workflows.cases import ROLES, load_case
+from fireants_engine.workflows.batch_html import render_summary
+from fireants_engine.workflows.cases import load_case
 from fireants_engine.workflows.registration import Execution, register_batch
 from fireants_engine.workflows.rundir import read_report, save_run
+from fireants_engine.workflows.tables import Row
 
-SUMMARY_FILE = "summary.csv"
+SUMMARY_FILE, SUMMARY_PAGE = "summary.csv", "summary.html"
 COLUMNS: tuple[str, ...] = (
-    "name", "status", "outcome", "seconds", "dice_before", "dice_after", "tre_before_mm",
+    "name", "status", "outcome", "seconds", "loss", "dice_before", "dice_after", "tre_before_mm",
     "tre_after_mm", "folds", "message",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """One pair of a table. name: of its run directory; files: role -> path (see `ROLES`)."""
-
-    name: str
-    fixed: Path
-    moving: Path
-    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,6 +49,9 @@ class Entry:
         quality = self.report["quality"]
         dice, tre = quality.get("dice"), quality.get("tre_mm")
         out |= {"outcome": self.report["outcome"], "seconds": f"{self.report['seconds']:.2f}"}
+        loss = self.report["stages"][-1]["loss"] if self.report["stages"] else None
+        if loss is not None:
+            out["loss"] = f"{loss:.5g}"
         for when in ("before", "after"):
             if dice and dice[when]["mean"] is not None:
                 out[f"dice_{when}"] = f"{dice[when]['mean']:.4f}"
@@ -68,95 +62,17 @@ class Entry:
         return out
 
 
-# ------------------------------------------------------------------------------ tables
-def read_table(path: str | Path) -> list[Row]:
-    """Rows of a CSV or TSV with a header: fixed, moving, and if you like name and `ROLES`.
-
-    Paths are relative to the table. Raises InputError naming the table and the line.
-    """
-    path = Path(path)
-    must_exist(path, "table")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: this is not a text file; give a table as CSV.") from None
-    first = text.split("\n", 1)[0]
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in first else ",")
-    header = [name.strip() for name in reader.fieldnames or ()]
-    unknown = [name for name in header if name not in ("name", "fixed", "moving", *ROLES)]
-    if unknown or not {"fixed", "moving"} <= {*header}:
-        raise InputError(
-            f"{path}: the first line must name the columns fixed and moving, and if you like "
-            f"name, {', '.join(ROLES)}" + (f"; {unknown[0]!r} is none of them." if unknown else ".")
-        )
-    reader.fieldnames = header
-    rows = []
-    for line in reader:
-        cells = {k: (v or "").strip() for k, v in line.items() if k is not None}
-        if not any(cells.values()):
-            continue
-        if not cells["fixed"] or not cells["moving"]:
-            where = f"{path}, line {reader.line_num}"
-            raise InputError(f"{where}: give both a fixed and a moving image.")
-        found = {role: path.parent / cells[role] for role in ROLES if cells.get(role)}
-        both = path.parent / cells["fixed"], path.parent / cells["moving"]
-        rows.append(Row(cells.get("name", ""), *both, found))
-    if not rows:
-        raise InputError(f"{path}: the table has no pairs below its header.")
-    return _named(rows)
-
-
-def rows_of(fixed: Sequence[Path], moving: Sequence[Path]) -> list[Row]:
-    """One fixed image against many moving ones, the reverse, or as many of both, in order.
-
-    Raises InputError for unlike numbers.
-    """
-    count = max(len(fixed), len(moving))
-    if not fixed or not moving or {len(fixed), len(moving)} - {1, count}:
-        raise InputError(
-            f"{len(fixed)} fixed and {len(moving)} moving images do not make pairs; give one of "
-            "either, or as many of both."
-        )
-    pairs = zip(
-        list(fixed) * (count // len(fixed)), list(moving) * (count // len(moving)), strict=True
-    )
-    return _named([Row("", *pair) for pair in pairs])
-
-
-def _stem(path: Path) -> str:
-    return re.sub(r"(\.ome)?\.[A-Za-z]+(\.gz)?$", "", path.name) or path.name
-
-
-def _named(rows: Sequence[Row]) -> list[Row]:
-    """The same rows with names that differ; raises InputError for given names that do not."""
-    fixed, moving = ({getattr(row, role) for row in rows} for role in ("fixed", "moving"))
-    names: list[str] = []
-    for row in rows:
-        parts = [_stem(row.moving)] if len(moving) > 1 or len(fixed) == 1 else []
-        parts += [_stem(row.fixed)] if len(fixed) > 1 else []
-        name = row.name or "_to_".join(parts)
-        if Path(name).name != name or name in (".", ".."):
-            raise InputError(f"{name!r} cannot name a folder; choose another name.")
-        if name in names and row.name:
-            raise InputError(f"Two pairs are named {name!r}; give each its own name.")
-        number, plain = 2, name
-        while name in names:
-            name, number = f"{plain}_{number}", number + 1
-        names.append(name)
-    return [
-        Row(name, row.fixed, row.moving, row.files) for name, row in zip(names, rows, strict=True)
-    ]
-
-
 # ------------------------------------------------------------------------------- running
 @dataclass
 class BatchRun:
     """The rows of a table on their way into `folder`, at most `size` pairs at once.
 
     Only pairs of the same sizes and spacings go together. A pair that fails does not hold up the
-    others: a batch that cannot run as one is halved until it can. summary.csv is written anew
-    whenever pairs have ended. again: run what is finished already, too.
-    on_batch: called with the names of the pairs that start together.
+    others: a batch that cannot run as one is halved until it can. summary.csv and summary.html are
+    written anew whenever pairs have ended. again: run what is finished already, too.
+    settled: entries of an earlier run of this table that are left as they are, but stand in the
+    summary. on_batch: called with the entries that start together; on_entry: with each that has
+    ended (kept, done, stopped or failed).
     """
 
     rows: Sequence[Row]
@@ -168,12 +84,15 @@ class BatchRun:
     again: bool = False
     on_event: Callable[[Event], None] | None = None
     on_batch: Callable[[Sequence[Entry]], None] | None = None
+    on_entry: Callable[[Entry], None] | None = None
+    settled: Sequence[Entry] = ()
     entries: list[Entry] = field(init=False)
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise InputError(f"A batch of {self.size} pairs: at least one is needed.")
-        self.entries = [Entry(row) for row in self.rows]
+        known = {entry.row.name: entry for entry in self.settled}
+        self.entries = [known.get(row.name) or Entry(row) for row in self.rows]
 
     def run(self) -> list[Entry]:
         """Run all rows; what has become of each, in their order."""
@@ -186,16 +105,17 @@ class BatchRun:
     def _groups(self) -> Iterator[list[tuple[Entry, Case]]]:
         """Rows that go together, in order; images are read only shortly before they run."""
         open_groups: list[list[tuple[Entry, Case]]] = []
-        for entry in self.entries:
+        for entry in [entry for entry in self.entries if entry.status == "waiting"]:
             if self.control.stopped:
                 return
             if self._kept(entry):
+                self._tell(entry)
                 continue
             try:
                 row = entry.row
                 case = load_case(row.fixed, row.moving, row.files, name=row.name)
-            except FireantsError as error:
-                entry.status, entry.message = "failed", str(error)
+            except Exception as error:
+                self._fail(entry, error)
                 continue
             group = next((g for g in open_groups if g[0][1].fits(case)), None)
             if group is None:
@@ -239,9 +159,9 @@ class BatchRun:
                 control=self.control,
                 on_event=self.on_event,
             )
-        except FireantsError as error:
+        except Exception as error:  # whatever it is, it must not hold up the other pairs
             if len(group) == 1:
-                entries[0].status, entries[0].message = "failed", str(error)
+                self._fail(entries[0], error)
                 return
             half = (len(group) + 1) // 2
             self._run(group[:half])
@@ -253,24 +173,49 @@ class BatchRun:
     def _save(self, entry: Entry, result: Any) -> None:
         error: DivergedError | None = result.output.error
         if error is not None:
-            entry.status, entry.message = "failed", str(error)
+            self._fail(entry, error)
             return
         try:
             folder = save_run(result, self.folder / entry.row.name)
-        except FireantsError as failure:
-            entry.status, entry.message = "failed", str(failure)
+            entry.report = read_report(folder)
+        except Exception as failure:
+            self._fail(entry, failure)
             return
-        entry.report = read_report(folder)
         entry.status = "stopped" if result.outcome is Outcome.STOPPED else "done"
+        self._tell(entry)
+
+    def _fail(self, entry: Entry, error: Exception) -> None:
+        entry.status, entry.message = "failed", _why(error)
+        self._tell(entry)
+
+    def _tell(self, entry: Entry) -> None:
+        if self.on_entry is not None:
+            self.on_entry(entry)
 
     def _write(self) -> None:
         text = io.StringIO(newline="")
+        cells = [entry.cells() for entry in self.entries]
         writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(entry.cells() for entry in self.entries)
+        writer.writerows(cells)
         self.folder.mkdir(parents=True, exist_ok=True)
+        page = render_summary(cells, self.folder.resolve().name, self.recipe.name)
+        for name, content in ((SUMMARY_FILE, text.getvalue()), (SUMMARY_PAGE, page)):
+            write_whole(self.folder / name, lambda path, c=content: _put(path, c))
 
-        def write(path: Path) -> None:
-            path.write_text(text.getvalue(), encoding="utf-8")
 
-        write_whole(self.folder / SUMMARY_FILE, write)
+def _put(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _why(error: Exception) -> str:
+    """One sentence for a person, whatever was raised."""
+    if isinstance(error, FireantsError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "Out of memory: start the finest level at a larger shrink, or crop the images."
+    first = (str(error).splitlines() or [""])[0][:160]
+    return (
+        f"The pair failed unexpectedly ({type(error).__name__}: {first}); check its images, or try "
+        "another recipe."
+    )

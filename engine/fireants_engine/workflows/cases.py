@@ -11,9 +11,7 @@ from fireants_engine.io.images import load_image
 from fireants_engine.io.landmarks import load_landmarks
 from fireants_engine.io.transforms import load_transform
 from fireants_engine.pipeline import Case, Extras
-
-ROLES = ("fixed_mask", "moving_mask", "moving_labels", "fixed_labels", "landmarks", "init")
-"""What a pair may be given beside its two images, by file."""
+from fireants_engine.workflows.tables import ROLES
 
 
 def _images(given: Iterable[tuple[str, Path, Path]]) -> dict[str, tuple[Image, Image]]:

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from fireants_engine import load_run
 from fireants_engine.errors import InputError, OutOfMemoryError
 from fireants_engine.workflows import batch as workflow
-from fireants_engine.workflows.batch import read_table, rows_of
+from fireants_engine.workflows.tables import read_table, rows_of
 
 
 @pytest.fixture
@@ -76,7 +76,12 @@ def test_a_table_with_everything(cli, files, many, tmp_path) -> None:
     assert float(first["tre_before_mm"]) > 0
     assert first["folds"] == "0"
     assert second["dice_after"] == ""
+    assert 0 < float(first["loss"]) < 0.1
     assert (out / "first" / "warped_labels.nii.gz").exists()
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert "2 pairs: 2 done. Recipe" in page
+    assert '<a href="first/report.html">first</a>' in page
+    assert f"</span> {first['dice_after']}</td>" in page
 
 
 def test_finished_pairs_are_kept(cli, files, many, tmp_path) -> None:
@@ -118,6 +123,10 @@ def test_a_failing_pair_does_not_hold_up_the_others(cli, files, many, tmp_path) 
         assert (row["message"] != "") == (row["status"] == "failed")
         assert (out / row["name"]).exists() == (row["status"] == "done")
     assert "2 done, 3 failed" in done.out
+    page = (out / "summary.html").read_text(encoding="utf-8")
+    assert "Look at these first" in page
+    assert page.count('<td class="failed">') == 3
+    assert 'href="broken' not in page
     assert f"broken: {rows[1]['message']}" in done.out
 
 
@@ -138,6 +147,42 @@ def test_too_large_a_batch_is_halved(files, many, tmp_path, monkeypatch) -> None
     entries = workflow.BatchRun(rows, recipe, tmp_path / "out", size=3).run()
     assert sizes == [3, 2, 1, 1, 1]
     assert [entry.status for entry in entries] == ["done"] * 3
+
+
+def test_what_is_settled_stays_and_the_rest_is_told(files, many, tmp_path, monkeypatch) -> None:
+    """A retry of some pairs leaves the others, but the summary holds all."""
+    from fireants_engine.recipe import Recipe
+
+    rows, recipe = rows_of([files["fixed"]], many[:3]), Recipe.load(files["recipe"])
+    real = workflow.register_batch
+
+    def fails(cases, *args, **kwargs):
+        if cases[0].name == "m1":
+            raise RuntimeError("no such luck\nat all")
+        return real(cases, *args, **kwargs)
+
+    monkeypatch.setattr(workflow, "register_batch", fails)
+    ended: list[tuple[str, str]] = []
+    tell = {"on_entry": lambda entry: ended.append((entry.row.name, entry.status))}
+    first = workflow.BatchRun(rows, recipe, tmp_path / "out", **tell).run()
+    assert ended == [("m0", "done"), ("m1", "failed"), ("m2", "done")]
+    assert "RuntimeError: no such luck)" in first[1].message
+    monkeypatch.setattr(workflow, "register_batch", real)
+    ended.clear()
+    settled = [first[0], first[2]]
+    again = workflow.BatchRun(rows, recipe, tmp_path / "out", settled=settled, **tell).run()
+    assert ended == [("m1", "done")]
+    assert again[0] is first[0]
+    assert [row["status"] for row in summary(tmp_path / "out")] == ["done"] * 3
+
+
+def test_a_folder_in_place_of_a_table(cli, files, tmp_path) -> None:
+    folder = files["fixed"].parent
+    done = cli("batch", folder, "-o", tmp_path / "out", "--recipe", files["recipe"])
+    assert done.code == 0, done.err
+    assert "By name: 'fixed' and 'moving' images" in done.out.splitlines()[0]
+    rows = summary(tmp_path / "out")
+    assert [(row["name"], row["status"]) for row in rows] == [("moving", "done"), ("3d", "done")]
 
 
 def test_interrupted_once_keeps_what_there_is_and_goes_on_later(
@@ -170,10 +215,12 @@ def test_interrupted_once_keeps_what_there_is_and_goes_on_later(
         ("fixed,floating\na,b\n", "'floating' is none of them"),
         ("fixed\na\n", "must name the columns fixed and moving"),
         ("fixed,moving\n", "no pairs below its header"),
-        ("fixed,moving\na.nii,b.nii\n,c.nii\n", "line 3: give both"),
+        ("fixed,moving\na.nii,b.nii\n,c.nii\n", "line 3, column fixed: is empty; give both"),
         ("name,fixed,moving\nx,a.nii,b.nii\nx,a.nii,c.nii\n", "Two pairs are named 'x'"),
         ("name,fixed,moving\n../x,a.nii,b.nii\n", "cannot name a folder"),
         ("", "must name the columns"),
+        ("fixed,moving,fixed\na,b,c\n", "line 1: the column 'fixed' is there twice"),
+        ("fixed,moving\na,b,c\n", "line 2: has more cells than the first line"),
     ],
 )
 def test_bad_tables_are_one_sentence(cli, files, tmp_path, text, said) -> None:
