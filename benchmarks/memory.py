@@ -1,0 +1,162 @@
+"""Peak memory of whole registrations beside its forecast: each run in a process of its own.
+
+    python benchmarks/memory.py [--pairs icbm oasis] [--recipes affine ...] [--kernels auto]
+
+The peak is the highest resident size (VmHWM, Linux) above the resident size just before the run,
+images loaded. The constants of the forecast were chosen on the packaged pair (`icbm`); `oasis` was
+looked at while the model was written, `fine` (the packaged pair on voxels of 0.8 mm) only
+afterwards. Rows are merged into the results by pair, recipe and kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from _common import RESULTS, ROOT, data_folder, machine, scrub, status_mib
+
+from fireants_engine.recipe import Recipe
+
+OUT = RESULTS / "memory.json"
+SAMPLES = ROOT / "sample_data"
+TITLES = {
+    "icbm": "197 x 233 x 189, constants chosen on it",
+    "oasis": "162 x 214 x 167, seen while the model was written",
+    "fine": "246 x 291 x 236, not looked at before",
+}
+MIND = {"kind": "ssd", "features": {"kind": "mind"}}
+
+
+def recipes() -> dict[str, Recipe]:
+    """Name -> recipe: presets, and brain-mri with one thing changed."""
+    base = Recipe.preset("brain-mri")
+    changed = {
+        "symmetric": {"stages.2.deformation.kind": "symmetric"},
+        "velocity": {
+            "stages.2.deformation": {
+                "kind": "stationary_velocity",
+                "sigma_grad_mm": 1.2,
+                "sigma_warp_mm": 0.7,
+            }
+        },
+        "mind": {"stages.2.terms": [MIND]},
+    }
+    presets = ("affine", "brain-mri-fast", "brain-mri", "multimodal", "microscopy")
+    found = {name: Recipe.preset(name) for name in presets}
+    return found | {name: base.with_values(values) for name, values in changed.items()}
+
+
+def files(pair: str) -> tuple[Path, Path]:
+    if pair == "oasis":
+        folder = data_folder() / "oasis_malf"
+        return folder / "1000_SS.nii.gz", folder / "1006_SS.nii.gz"
+    return SAMPLES / "icbm152_t1.nii.gz", SAMPLES / "colin27_t1.nii.gz"
+
+
+def finer(image: Any, spacing_mm: float) -> Any:
+    """The image on smaller voxels, with some noise: no two values alike, as a scanner gives."""
+    import numpy as np
+
+    from fireants_engine.ops import warp_image
+    from fireants_engine.transforms import Affine
+
+    size = [round(n * s / spacing_mm) for n, s in zip(image.grid.size, image.grid.spacing_mm)]
+    found = warp_image(image, Affine.identity(3), image.grid.resized(size))
+    noise = np.random.default_rng(0).normal(0, 1, found.grid.shape).astype(np.float32)
+    return type(image).from_numpy(found.numpy() + noise, found.grid, name=image.name)
+
+
+def measure(pair: str, recipe: Recipe, kernels: str, threads: int) -> dict[str, Any]:
+    """One run in this process."""
+    import gc
+
+    import torch
+
+    from fireants_engine.io import load_image
+    from fireants_engine.workflows.forecast import ImageSize, forecast
+    from fireants_engine.workflows.registration import Execution, register
+
+    torch.set_num_threads(threads)
+    fixed, moving = (load_image(path) for path in files(pair))
+    if pair == "fine":
+        fixed, moving = finer(fixed, 0.8), finer(moving, 0.8)
+    gc.collect()
+    sizes = ImageSize.of(fixed), ImageSize.of(moving)
+    told = forecast(recipe, *sizes, device="cpu", kernels=kernels)
+    before = status_mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins here
+    result = register(fixed, moving, recipe, execution=Execution("cpu", kernels))
+    return {
+        "measured_mib": round(status_mib("VmHWM") - before, 1),
+        "forecast_mib": round(told.peak_bytes / 2**20, 1),
+        "parts_mib": {name: round(size / 2**20, 1) for name, size in told.parts.items()},
+        "kernels": result.execution["kernels"],
+        "seconds": round(result.output.seconds, 1),
+        "outcome": result.outcome.value,
+        "images": [asdict(size) for size in sizes],
+    }
+
+
+def told_again(rows: list[dict[str, Any]]) -> None:
+    """The forecasts of kept measurements, made anew by the present model."""
+    from fireants_engine.workflows.forecast import ImageSize, forecast
+
+    for row in rows:
+        sizes = [ImageSize(**size) for size in row["images"]]
+        found = forecast(recipes()[row["recipe"]], *sizes, device="cpu", kernels=row["kernels"])
+        row["forecast_mib"] = round(found.peak_bytes / 2**20, 1)
+        row["parts_mib"] = {k: round(v / 2**20, 1) for k, v in found.parts.items()}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--pairs", nargs="+", default=list(TITLES))
+    parser.add_argument("--recipes", nargs="+", default=list(recipes()))
+    parser.add_argument("--kernels", nargs="+", default=["native"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="only make the forecasts anew")
+    parser.add_argument("--one", nargs=3, metavar=("PAIR", "RECIPE", "KERNELS"))
+    args = parser.parse_args()
+    if args.one:
+        pair, name, kernels = args.one
+        print(json.dumps(measure(pair, recipes()[name], kernels, args.threads)))
+        return 0
+    known = json.loads(OUT.read_text())["rows"] if OUT.is_file() else []
+    rows = {(row["pair"], row["recipe"], row["kernels"]): row for row in known}
+    if args.again:
+        told_again(known)
+    for pair in [] if args.again else args.pairs:
+        for kernels in args.kernels:
+            for name in args.recipes:
+                row = in_a_process(pair, name, kernels, args.threads)
+                rows[pair, name, kernels] = row
+                off = row["forecast_mib"] / row["measured_mib"] - 1
+                print(f"{pair:6} {kernels:10} {name:15} {row['measured_mib']:8.1f} {off:+.1%}")
+                write(list(rows.values()))
+    write(list(rows.values()))
+    return 0
+
+
+def in_a_process(pair: str, recipe: str, kernels: str, threads: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", pair, recipe, kernels, "--threads", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(scrub(done.stderr[-2000:]))
+    return {"pair": pair, "recipe": recipe, **json.loads(done.stdout.splitlines()[-1])}
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    order = list(TITLES), list(recipes())
+    rows.sort(key=lambda r: (order[0].index(r["pair"]), r["kernels"], order[1].index(r["recipe"])))
+    OUT.write_text(json.dumps({"machine": machine(), "titles": TITLES, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
