@@ -1,4 +1,4 @@
-"""Fits of paired points: exact where they can be, least squares where not, refused where neither."""
+"""Fits of paired points: exact where they can be, least squares or refused where not."""
 
 from __future__ import annotations
 
