@@ -182,7 +182,10 @@ def test_a_folder_in_place_of_a_table(cli, files, tmp_path) -> None:
     assert done.code == 0, done.err
     assert "By name: 'fixed' and 'moving' images" in done.out.splitlines()[0]
     rows = summary(tmp_path / "out")
-    assert [(row["name"], row["status"]) for row in rows] == [("moving", "done"), ("3d", "done")]
+    assert [(row["name"], row["status"]) for row in rows] == [
+        ("moving_to_fixed", "done"),
+        ("3d", "done"),
+    ]
 
 
 def test_interrupted_once_keeps_what_there_is_and_goes_on_later(
