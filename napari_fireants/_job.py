@@ -3,42 +3,66 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from fireants_engine import Control, Execution, Extras, Image, PreviewRequest, Result, run
+from fireants_engine import Control, Execution, Extras, Image, PreviewRequest, Result, edit, run
 from fireants_engine import __version__ as engine_version
 from fireants_engine.context import available_devices, resolve_device
+from fireants_engine.errors import FireantsError
 from fireants_engine.kernels import missing, select
 from fireants_engine.ops import warp_image
+from fireants_engine.pipeline import Edit, Place
 from fireants_engine.pipeline import events as ev
-from fireants_engine.transforms import Affine
+from fireants_engine.transforms import Affine, Transform
+from napari_fireants._change import Change
+from napari_fireants._landmarks import engine_landmarks
 from napari_fireants._layers import Snapshot, to_image
+from napari_fireants._link import Link
 from napari_fireants._preview import Frames, Pictures, enlarge, grey, robust_limits, to_bytes
-from napari_fireants._session import Job, Kernels, Link, Losses, Machine, Product, Progress
+from napari_fireants._session import Job, Kernels, Losses, Machine, Product, Progress
 
 
 class StepControl(Control):
-    """A Control that holds a paused run at its next step, and knows when a preview was begun."""
+    """A Control that takes the window's changes, and knows when a preview was begun."""
 
     def __init__(self, link: Link) -> None:
         super().__init__()
         self._link = link
-        self.taken_at = 0.0
+        self.taken_at, self.change = 0.0, 0
 
-    @property
-    def stopped(self) -> bool:
-        """The engine asks at every step."""
-        self._link.wait_while_paused()
-        return super().stopped
+    def take_edits(self, place: Place) -> Sequence[Edit]:
+        """The engine asks before every step."""
+        change = self._link.take_change()
+        if change is not None:
+            self.change = change.number
+            try:
+                self.update(edit_of(change))
+            except FireantsError as error:
+                self._link.note(f"Not followed: {error}")
+        return super().take_edits(place)
 
     def take_request(self) -> PreviewRequest | None:
         request = super().take_request()
         if request is not None:
             self.taken_at = time.perf_counter()
         return request
+
+
+def edit_of(change: Change) -> Edit:
+    """A change of the window as the engine's Edit; reads the masks."""
+    return edit(
+        " ".join(change.what),
+        recipe=change.recipe,
+        landmarks=change.landmarks,
+        masks={role: to_image(mask) for role, mask in change.masks.items()},
+        nudge=None if change.nudge is None else Affine(change.nudge),
+        align=change.align,
+        level=change.level,
+    )
 
 
 @dataclass
@@ -67,28 +91,29 @@ class _Reporter:
                 self.link.losses(
                     Losses(self.now.stage_index, event.stage, event.level, event.losses)
                 )
-                self._step(event, step=event.step, loss=event.loss)
+                self._step(event, step=event.step, max_steps=event.max_steps, loss=event.loss)
             case ev.Preview():
-                self._frames(event)
+                self._frames(event, control.change)
                 self.link.pace.cost(time.perf_counter() - control.taken_at)
+            case ev.Edited() if not event.values.get("stop"):
+                self.link.edited(event.what)
             case ev.Warning():
                 self.link.note(event.message)
 
     def _step(self, event: ev.Event, **values: Any) -> None:
-        seconds = event.seconds - self.link.paused_seconds
-        done = event.fraction
+        seconds, done = event.seconds, event.fraction
         remaining = seconds * (1 - done) / done if done > 0.02 else None
         self.now = replace(self.now, fraction=done, seconds=seconds, remaining=remaining, **values)
         self.link.progress(self.now)
 
-    def _frames(self, event: ev.Preview) -> None:
+    def _frames(self, event: ev.Preview, change: int) -> None:
         """Grey frames at full size, so that the GUI thread only has to copy them."""
         spatial = len(self.shape)
         frames = {}
         for key, frame in event.frames.items():
             plane = grey(frame, spatial if key is None else spatial - 1)
             frames[key] = enlarge(plane, self.shape) if key is None else plane
-        self.link.frames.put(Frames(frames, event.warps, event.points_mm))
+        self.link.frames.put(Frames(frames, event.warps, event.points_mm, change))
 
 
 def _masked(image: Image, mask: Snapshot | None) -> Image:
@@ -132,18 +157,24 @@ def run_job(job: Job, link: Link) -> Product | None:
         job.recipe,
         execution=Execution(device=job.device),
         control=control,
-        extras=Extras(labels, fixed_labels),
+        extras=Extras(labels, fixed_labels, engine_landmarks(job.landmarks)),
+        initial=_initial(job),
     )
     for event in steps:
         if isinstance(event, ev.RunFinished):
             result = event.result
         report(event, control)
-        link.wait_while_paused()
     if link.discard or result is None:
         return None
     link.progress(replace(report.now, text="Preparing the pictures", fraction=1.0, remaining=None))
     pictures = _pictures(job, result, fixed, moving, labels)
     return Product(result, pictures, _facts(job, result), result.outcome.value)
+
+
+def _initial(job: Job) -> Transform | None:
+    """Where the run starts, where it is told."""
+    start = job.initial
+    return Affine(start) if isinstance(start, np.ndarray) else start
 
 
 def _pictures(

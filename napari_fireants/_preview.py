@@ -28,6 +28,12 @@ class Wanted:
     warp: bool = False
     points_mm: np.ndarray | None = None
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal pictures of a state."""
+        points = None if self.points_mm is None else self.points_mm.tobytes()
+        return self.planes, self.shrink, self.warp, points
+
 
 @dataclass(frozen=True, eq=False)
 class Frames:
@@ -36,11 +42,13 @@ class Frames:
     images: key -> float32 grey array on the fixed grid, key (array axis, index) or None for the
     whole; warps: key -> the engine's Displacement there (of a plane: on three planes, the shown
     one in the middle), when asked for; points_mm: the points asked for, in the moving image.
+    change: number of the newest change that the run follows.
     """
 
     images: Mapping[Any, np.ndarray]
     warps: Mapping[Any, Any] = field(default_factory=dict)
     points_mm: np.ndarray | None = None
+    change: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,22 +124,40 @@ def robust_limits(array: np.ndarray, samples: int = 200_000) -> tuple[float, flo
     return (low, high) if high > low else (low, low + 1.0)
 
 
-def checker_mask(shape: Sequence[int], spacing: Sequence[float], squares: int) -> np.ndarray:
-    """Boolean pattern of equal-sided squares (cubes), `squares` along the longest physical axis."""
+def checker_mask(
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    squares: int,
+    key: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Boolean pattern of equal-sided squares (cubes), `squares` along the longest physical axis.
+
+    key: (axis, index) of the one plane of it that is wanted.
+    """
     extent = np.asarray(shape) * np.asarray(spacing)
     side = float(extent.max()) / max(1, squares)
     mask = np.zeros((1,) * len(shape), dtype=bool)
     for axis, (n, step) in enumerate(zip(shape, spacing, strict=True)):
         odd = (np.arange(n) * step // side).astype(int) % 2 == 1
+        if key is not None and key[0] == axis:
+            odd = odd[key[1] : key[1] + 1]
         mask = mask ^ odd.reshape([-1 if k == axis else 1 for k in range(len(shape))])
     return mask
 
 
 def checkerboard(
-    a: np.ndarray, b: np.ndarray, spacing: Sequence[float], squares: int
+    a: np.ndarray,
+    b: np.ndarray,
+    spacing: Sequence[float],
+    squares: int,
+    whole: Sequence[int] = (),
+    key: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Squares of `a` and `b` in turn; both of one shape and intensity scale."""
-    return np.where(checker_mask(a.shape, spacing, squares), b, a)
+    """Squares of `a` and `b` in turn; both of one shape and intensity scale.
+
+    whole, key: of planes of a volume, its shape and (axis, index) of the plane.
+    """
+    return np.where(checker_mask(whole or a.shape, spacing, squares, key), b, a)
 
 
 def enlarge(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:

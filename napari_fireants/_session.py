@@ -7,17 +7,18 @@ goes through the engine's Control. Every exception ends as one sentence, so none
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
+from napari_fireants._change import Change
 from napari_fireants._layers import Snapshot
-from napari_fireants._preview import Frames, Mailbox, Pace, Wanted
+from napari_fireants._link import Link
+from napari_fireants._preview import Frames, Wanted
 from napari_fireants._task import Task
 
 TICK_MS = 100
@@ -54,6 +55,11 @@ class Job:
     moving_mask: Snapshot | None = None
     moving_labels: Snapshot | None = None
     fixed_labels: Snapshot | None = None
+    landmarks: Sequence[Any] = ()
+    """Complete rows of the landmark table: measured, and matched where the recipe says so."""
+    initial: Any = None
+    """Where to start instead of the recipe's start: a homogeneous matrix fixed mm -> moving mm, or
+    the engine's Transform."""
 
 
 @dataclass(frozen=True)
@@ -111,77 +117,6 @@ class Product:
     sentence: str
 
 
-class Link:
-    """What the GUI thread and the worker share; holds no tensors."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.ticks, self.shown = 0, threading.Event()
-        self.control: Any = None
-        self.stopping = False
-        self.discard = False
-        self.paused_seconds = 0.0
-        self.frames = Mailbox()
-        self.pace = Pace()
-        self.machine: Machine | None = None
-        self._lock = threading.Lock()
-        self._progress: Progress | None = None
-        self._losses: list[Losses] = []
-        self._notes: list[str] = []
-
-    # ----------------------------------------------------------- worker's side
-    def progress(self, progress: Progress) -> None:
-        with self._lock:
-            self._progress = progress
-
-    def losses(self, losses: Losses) -> None:
-        with self._lock:
-            self._losses.append(losses)
-
-    def note(self, sentence: str) -> None:
-        with self._lock:
-            self._notes.append(sentence)
-
-    def attach(self, control: Any) -> None:
-        """The engine's Control exists from now on."""
-        with self._lock:
-            self.control = control
-            if self.stopping:
-                control.stop()
-
-    def wait_while_paused(self) -> None:
-        if not self.gate.is_set():
-            since = time.perf_counter()
-            self.gate.wait()
-            self.paused_seconds += time.perf_counter() - since
-
-    # ----------------------------------------------------------- GUI's side
-    def take(self) -> tuple[Progress | None, list[Losses], list[str]]:
-        """Newest progress, and all losses and notes, since the last call."""
-        with self._lock:
-            out = self._progress, self._losses, self._notes
-            self._progress, self._losses, self._notes = None, [], []
-        return out
-
-    def stop(self) -> None:
-        with self._lock:
-            self.stopping = True
-            if self.control is not None:
-                self.control.stop()
-        self.gate.set()
-        self.shown.set()
-
-    def ask(self, wanted: Wanted) -> None:
-        """Ask the engine for one preview."""
-        if self.control is not None:
-            from fireants_engine import PreviewRequest
-
-            parts = (wanted.planes, wanted.shrink, wanted.warp, wanted.points_mm)
-            self.control.request_preview(PreviewRequest(*parts))
-            self.pace.asked()
-
-
 class Session(QObject):
     """Runs one Job at a time. All signals are emitted on the GUI thread."""
 
@@ -191,10 +126,12 @@ class Session(QObject):
     losses_added = Signal(object)
     frames_ready = Signal(object)
     noted = Signal(str)
+    edited = Signal(str)
     finished = Signal(object)
     failed = Signal(str)
     machine_found = Signal(object)
     busy_changed = Signal(bool)
+    product_changed = Signal(object)
 
     def __init__(self, wanted: Callable[[], Wanted] | None = None) -> None:
         super().__init__()
@@ -202,6 +139,7 @@ class Session(QObject):
         self.error = ""
         self.details = ""
         self._wanted = wanted
+        self._asked: Any = None
         self._state = State.IDLE
         self._link = Link()
         self._run: Task | None = None
@@ -253,19 +191,32 @@ class Session(QObject):
     def pause(self) -> None:
         """Hold the run at its next step."""
         if self._state is State.RUNNING:
-            self._link.gate.clear()
+            self._link.hold(True)
             self._set(State.PAUSED)
 
     def resume(self) -> None:
         if self._state is State.PAUSED:
-            self._link.gate.set()
+            self._link.hold(False)
             self._set(State.RUNNING)
+
+    def steer(self, change: Change) -> bool:
+        """Change the run that is under way, paused or not; False where there is none."""
+        if self._state not in (State.RUNNING, State.PAUSED):
+            return False
+        self._link.steer(change)
+        self._asked = None
+        return True
 
     def stop(self) -> None:
         """End at the next step; the best state so far becomes the result."""
         if self._state in (State.RUNNING, State.PAUSED):
             self._link.stop()
             self._set(State.STOPPING)
+
+    def show(self, product: Product | None) -> None:
+        """Put the product of another run in the place of the last one; not during a run."""
+        self.product = product
+        self.product_changed.emit(product)
 
     def submit(self, function: Callable[[], Any], done: Callable[[Any], None]) -> bool:
         """Run `function` in a thread and `done(value)` on the GUI thread; False while busy.
@@ -310,10 +261,19 @@ class Session(QObject):
             self._end_run(self._run)
         if self._task is not None and not self._task[0].alive:
             self._end_task(*self._task)
-        if self._state is State.RUNNING and self._wanted is not None and self._link.pace.due():
-            self._link.ask(self._wanted())
+        self._ask()
         if not self.busy:
             self._timer.stop()
+
+    def _ask(self) -> None:
+        """Ask for a picture when one is due; of a paused run only for what is not shown yet."""
+        if self._wanted is None or self._state not in (State.RUNNING, State.PAUSED):
+            return
+        fresh = self._state is State.RUNNING and self._link.pace.due()
+        wanted = self._wanted() if fresh or self._state is State.PAUSED else None
+        if wanted is not None and (fresh or wanted.key != self._asked):
+            self._link.ask(wanted)
+            self._asked = wanted.key
 
     def _open(self) -> None:
         """Slow work in the window has the first ticks of a run to itself."""
@@ -325,12 +285,14 @@ class Session(QObject):
                 self._link.shown.set()
 
     def _drain(self) -> None:
-        progress, losses, notes = self._link.take()
+        progress, losses, notes, edits = self._link.take()
         machine, self._link.machine = self._link.machine, None
         if machine is not None:
             self.machine_found.emit(machine)
         for note in notes:
             self.noted.emit(note)
+        for sentence in edits:
+            self.edited.emit(sentence)
         if losses:
             self.losses_added.emit(losses)
         if progress is not None:
