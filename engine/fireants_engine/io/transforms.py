@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
@@ -11,7 +12,10 @@ from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid
 from fireants_engine.io.images import save_array
 from fireants_engine.io.itk import file_suffix, grid_of, must_exist, read, write_whole
-from fireants_engine.transforms import Affine, Chain, Displacement, Transform
+from fireants_engine.transforms import Affine, Chain, Transform
+
+if TYPE_CHECKING:
+    from fireants_engine.transforms import Displacement
 
 AFFINE_FILE = "0GenericAffine.mat"
 WARP_FILE = "1Warp.nii.gz"
@@ -108,6 +112,8 @@ def _displacement(image: sitk.Image, path: Path) -> Displacement:
             f"{path}: a displacement field has as many components as dimensions, this image has "
             f"{components} in {dim}D; give a warp as ITK and ANTs write it."
         )
+    from fireants_engine.transforms import Displacement
+
     grid = grid_of(image, path)
     return Displacement.from_mm(sitk.GetArrayFromImage(image), grid)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fireants_engine.geometry import Grid
 from fireants_engine.transforms.base import Transform, parts_of
-from fireants_engine.transforms.displacement import Displacement
-from fireants_engine.transforms.invert import resize_displacement
 from fireants_engine.transforms.linear import Affine, affine_factor
+
+if TYPE_CHECKING:
+    from fireants_engine.transforms.displacement import Displacement
 
 
 def warp_factor(transform: Transform, grid: Grid) -> Displacement | None:
@@ -19,6 +22,9 @@ def warp_factor(transform: Transform, grid: Grid) -> Displacement | None:
     warps = [part for part in parts if not isinstance(part, Affine)]
     if not warps:
         return None
+    from fireants_engine.transforms.displacement import Displacement
+    from fireants_engine.transforms.invert import resize_displacement
+
     first = parts[0]
     if len(warps) == 1 and warps[0] is first and isinstance(first, Displacement):
         if first.grid.same_space(grid):
