@@ -67,8 +67,10 @@ def finer(image: Any, spacing_mm: float) -> Any:
     from fireants_engine.ops import warp_image
     from fireants_engine.transforms import Affine
 
-    size = [round(n * s / spacing_mm) for n, s in zip(image.grid.size, image.grid.spacing_mm)]
-    found = warp_image(image, Affine.identity(3), image.grid.resized(size))
+    grid = image.grid
+    pairs = zip(grid.size, grid.spacing_mm, strict=True)
+    wide = grid.resized([round(n * spacing / spacing_mm) for n, spacing in pairs])
+    found = warp_image(image, Affine.identity(3), wide)
     noise = np.random.default_rng(0).normal(0, 1, found.grid.shape).astype(np.float32)
     return type(image).from_numpy(found.numpy() + noise, found.grid, name=image.name)
 

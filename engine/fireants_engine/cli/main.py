@@ -80,6 +80,37 @@ def _run_parser(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
 
 
+FORECAST = """
+Counts what the run takes beyond the program and the loaded images, at its worst moment, and holds
+it against what is free now. Only the headers of the files are read.
+Exit codes: 0 fits (or nobody knows what is free), 1 does not fit, 2 bad input.
+"""
+
+
+def _forecast_parser(commands: argparse._SubParsersAction) -> None:
+    forecast = commands.add_parser(
+        "forecast",
+        help="the memory that a run will need, before it",
+        description="Tell how much memory registering MOVING onto FIXED will need.",
+        epilog=FORECAST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    forecast.add_argument("fixed", type=Path, metavar="FIXED", help="image that stays")
+    forecast.add_argument("moving", type=Path, metavar="MOVING", help="image that is carried")
+    for role in ("fixed", "moving"):
+        forecast.add_argument(
+            f"--{role}-mask", action="store_true", help=f"there will be a mask of {role.upper()}"
+        )
+    forecast.add_argument(
+        "--labels", type=int, default=0, metavar="N",
+        help="labels that both label maps have, for dice and contour terms (1)",
+    )  # fmt: skip
+    forecast.add_argument(
+        "--pairs", type=int, default=1, metavar="N", help="pairs that run together (1)"
+    )
+    _how_options(forecast)
+
+
 TABLE = """
 TABLE is CSV or TSV with a header line: fixed, moving and, if you like, name, fixed_mask,
 moving_mask, moving_labels, fixed_labels, landmarks, init; paths are relative to it. A folder in
@@ -179,6 +210,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _run_parser(commands)
+    _forecast_parser(commands)
     _batch_parser(commands)
     _use_parsers(commands)
     presets = commands.add_parser("presets", help="list the packaged recipes, or print one")
@@ -199,6 +231,8 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     match args.command:
         case "run":
             from fireants_engine.cli.run import run as command
+        case "forecast":
+            from fireants_engine.cli.forecast import command
         case "batch":
             from fireants_engine.cli.batch import batch as command
         case "apply":

@@ -47,8 +47,8 @@ class _Heap:
     """The C library's heap, and the system's own pages for large arrays.
 
     As glibc does it: an array lies in the heap where there is room, or when one of its size has
-    been freed before and it is below `below` bytes; the lender's only where there is room. What is freed in the heap stays with the process until twice the
-    largest of such arrays is free.
+    been freed before and it is below `below` bytes; the lender's only where there is room. What
+    is freed in the heap stays with the process until twice the largest of such arrays is free.
     """
 
     below: int
@@ -80,7 +80,7 @@ class _Heap:
             return
         self.inside[size] -= 1
         self.live -= size
-        if self.most - self.live >= 2 * self.largest:
+        if self.most - self.live >= 2 * self.largest and self.scattered == 1:
             self.most = self.live
 
 

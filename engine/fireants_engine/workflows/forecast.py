@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fireants_engine.errors import InputError
 from fireants_engine.recipe.models import Recipe
 from fireants_engine.workflows.arrays import MIB, Book, Habits
 from fireants_engine.workflows.memory_of_run import Given, ImageSize, Model
@@ -75,6 +76,14 @@ def as_text(size: float) -> str:
     if size < 0.995e9:
         return f"{max(10, round(size / 1e7) * 10)} MB"
     return f"{size / 1e9:.1f} GB" if size < 9.95e9 else f"{size / 1e9:.0f} GB"
+
+
+def missing_text(found: Forecast) -> str:
+    """A sentence for a run that does not fit."""
+    free, need = found.free_bytes or 0, found.peak_bytes
+    if need <= free:
+        return "That is closer to what is free than the forecast is exact (15 %)."
+    return f"That is {as_text(need - free)} more than is free on {found.device}."
 
 
 # ------------------------------------------------------------------ what there is
@@ -175,7 +184,7 @@ def habits_on(device: str, native: bool) -> Habits:
     return Habits(native, _HEAP_BELOW, _SCATTERED[native] if old else 1.0)
 
 
-_SCATTERED = {True: 1.0, False: 2.0}
+_SCATTERED = {True: 1.0, False: 1.7}
 
 
 # ------------------------------------------------------------------ what will be
@@ -198,8 +207,16 @@ def forecast(
     free_bytes: default what is free on the device now.
 
     The memory of a GPU and of the process are different: on CUDA the forecast is of the card. The
-    same arrays are counted there; that has not been held against a GPU.
+    same arrays are counted there; that has not been held against a GPU. Raises InputError for
+    images of different dimensions.
     """
+    if len(fixed.size) != len(moving.size):
+        raise InputError(
+            f"The fixed image is {len(fixed.size)}D and the moving image {len(moving.size)}D; "
+            "choose two images of the same dimension."
+        )
+    if pairs < 1:
+        raise InputError(f"A batch of {pairs} pairs; at least one is needed.")
     wanted = _Wanted(recipe, fixed, moving, given or Given(), pairs, window)
     where = likely_device(device)
     table = likely_kernels(where, kernels)

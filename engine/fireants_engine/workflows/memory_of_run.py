@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fireants_engine.errors import InputError
 from fireants_engine.recipe.models import Recipe, StageSpec
 from fireants_engine.sizes import level_size
 from fireants_engine.workflows.arrays import MIB, Block, Book
@@ -52,22 +53,21 @@ class ImageSize:
     @classmethod
     def read(cls, path: str | Path, mask: bool = False) -> ImageSize:
         """Of a file, by its header alone; raises InputError."""
+        import SimpleITK as sitk
+
         from fireants_engine.io.itk import read_header
 
         reader = read_header(Path(path))
-        kind = reader.GetPixelID()
-        import SimpleITK as sitk
-
-        name = sitk.GetPixelIDValueAsString(kind)
-        bits = next((int(n) for n in ("8", "16", "32", "64") if f"{n}-bit" in name), 32)
-        return cls(
-            tuple(reader.GetSize()[:3]),
-            tuple(reader.GetSpacing()[:3]),
-            reader.GetNumberOfComponents(),
-            bits // 8,
-            "32-bit float" in name,
-            mask,
-        )
+        size, spacing = reader.GetSize(), reader.GetSpacing()
+        if any(n != 1 for n in size[3:]):
+            raise InputError(
+                f"{path}: is {len(size)}D (size {' x '.join(map(str, size))}); only 2D and 3D "
+                "images can be registered, extract one volume first."
+            )
+        name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+        bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in name), 32)
+        real = bits == 32 and "float" in name
+        return cls(size[:3], spacing[:3], reader.GetNumberOfComponents(), bits // 8, real, mask)
 
     @property
     def voxels(self) -> int:
@@ -302,11 +302,12 @@ class Model:
         self, book: Book, spec: StageSpec, level: _Level, terms: Sequence[Any], state: list[Block]
     ) -> list[Block]:
         """Some steps: afterwards the state, and the best one seen, are kernels' results."""
-        each = [arrays_of(term, self.channels(term), level.dim, self.native) for term in terms]
-        if not self.native and any(item.kept for item in each):
-            kept = [book.take("step", level.volume * item.kept) for item in each]
-        else:
-            kept = []
+        each = [arrays_of(term, self.channels(term), self.native) for term in terms]
+        kept = [
+            book.take("step", size)
+            for item in each
+            for size in _arrays(item.kept, level.volume * item.channels)
+        ]
         if spec.deformation.kind in LINEAR:
             for _ in range(2):
                 self._loss(book, spec, level, each)
@@ -328,8 +329,34 @@ class Model:
         self, book: Book, spec: StageSpec, level: _Level, each: Sequence[TermArrays]
     ) -> Block | None:
         """Loss and gradient; the gradient by the warp, if there is one, is left."""
-        volume, kind = level.volume, spec.deformation.kind
-        dense, rows = kind not in LINEAR, self._rows(spec)
+        dense, rows = spec.deformation.kind not in LINEAR, self._rows(spec)
+        held = self._views(book, spec, level, each)
+        saved = []
+        for item in each:
+            size = level.warp if item.of_warp else level.volume * item.channels
+            book.touch("step", *_arrays(item.forward * rows, size), lent=item.lent)
+            held_on = [book.take("step", n, item.lent) for n in _arrays(item.saved * rows, size)]
+            saved.append((item, size, held_on))
+        grads: list[Block] = []
+        for item, size, blocks in saved:
+            book.touch("step", *_arrays(item.backward * rows, size), lent=item.lent)
+            book.give(*blocks)
+            if dense and not (self.native and item.channels == 1):
+                grads.append(book.take("step", level.warp * rows, lent=not item.of_warp))
+                if not self.native:
+                    book.touch("step", level.warp * rows)
+        both = book.take("step", level.warp * 2) if rows == 2 else None  # of both halves
+        book.give(*held, *grads)
+        if not dense:
+            return None
+        return both or book.take("step", level.warp, lent=True)
+
+    def _views(
+        self, book: Book, spec: StageSpec, level: _Level, each: Sequence[TermArrays]
+    ) -> list[Block]:
+        """Both images as the terms see them, and what their gradient needs."""
+        volume, rows = level.volume, self._rows(spec)
+        dense = spec.deformation.kind not in LINEAR
         held = self._exponential(book, spec, level)
         if self.fixed.mask or self.moving.mask or not dense:
             held += [book.take("step", volume, lent=True)]  # carried masks, or field of view
@@ -340,27 +367,7 @@ class Model:
                 held += [book.take("step", level.warp, lent=True) for _ in range(rows)]
             elif not self.native:  # coordinates, of every sample
                 held += [book.take("step", level.warp) for _ in range(rows)]
-        saved = []
-        for item in each:
-            own, way = (rows, level.warp) if item.of_warp else (1, volume)
-            if rows == 2 and item.both and not item.of_warp:
-                own = 2
-            book.touch("step", *[way * own * item.forward / 4] * 4, lent=item.lent)
-            size = way * own * item.saved
-            saved.append((item, way * own, book.take("step", size, lent=item.lent)))
-        grads: list[Block] = []
-        for item, way, block in saved:
-            book.touch("step", *[way * item.backward / 4] * 4, lent=item.lent)
-            book.give(block)
-            if dense and not (self.native and item.channels == 1):
-                grads.append(book.take("step", level.warp * rows, lent=not item.of_warp))
-                if not self.native:
-                    book.touch("step", level.warp * rows)
-        both = book.take("step", level.warp * 2) if rows == 2 else None  # of both halves
-        book.give(*held, *grads)
-        if not dense:
-            return None
-        return both or book.take("step", level.warp, lent=True)
+        return held
 
     def _exponential(self, book: Book, spec: StageSpec, level: _Level) -> list[Block]:
         """The chain of compositions of a velocity, kept for its gradient."""
@@ -435,7 +442,7 @@ class Model:
         out = []
         for _ in range(self.pairs):
             out.append(book.take("result", size))
-            book.touch("folds", *[self.fixed.voxels * 2] * 4)
+            book.touch("folds", *[self.fixed.voxels * 3] * 3)
         book.give(*result)
         return out
 
@@ -448,6 +455,12 @@ class Model:
         with book.passing("pictures", shown, shown, *[self.fixed.voxels] * 3):
             book.touch("pictures", _SLAB, volume, *labels)
         book.give(*result)
+
+
+def _arrays(count: float, size: float) -> list[float]:
+    """Sizes of `count` arrays of one size, the last a part of it."""
+    whole, rest = divmod(count, 1)
+    return [size] * int(whole) + ([size * rest] if rest else [])
 
 
 _SQUARINGS = 3

@@ -10,11 +10,11 @@ MIND_CHANNELS = {2: 4, 3: 12}
 
 @dataclass(frozen=True)
 class TermArrays:
-    """In volumes of one channel on the fixed grid, or, `of_warp`, in warps.
+    """In arrays of the compared channels on the fixed grid, or, `of_warp`, in warps.
 
     forward: at once while the loss is computed; saved: from then on for the gradient; backward:
     at once while it is; kept: for the whole level. channels: that it compares (0: none). lent:
-    they are kernels' results; both: twice as much where a model moves both images.
+    they are kernels' results.
     """
 
     forward: float
@@ -23,7 +23,6 @@ class TermArrays:
     kept: float = 0.0
     channels: int = 0
     lent: bool = False
-    both: bool = True
     of_warp: bool = False
 
 
@@ -35,7 +34,7 @@ _NATIVE = {
     "dice": (4, 4, 4, 0, False),
     "contour": (3, 1, 4, 0, False),
 }
-"""forward, saved, backward, kept; whether the kernels lend them. Per channel."""
+"""forward, saved, backward, kept; whether the kernels lend them."""
 
 _REFERENCE = {
     **_NATIVE,
@@ -54,7 +53,7 @@ _WARPS = {
 """forward, saved, backward, in warps."""
 
 
-def arrays_of(term: Any, channels: int, dim: int, native: bool) -> TermArrays:
+def arrays_of(term: Any, channels: int, native: bool) -> TermArrays:
     """The arrays of one term (its part of a recipe) that compares `channels` channels."""
     if term.kind in _WARPS:
         return TermArrays(*_WARPS[term.kind], of_warp=True)
@@ -62,4 +61,4 @@ def arrays_of(term: Any, channels: int, dim: int, native: bool) -> TermArrays:
     if term.kind not in table:  # landmarks
         return TermArrays(0, 0, 0)
     *counts, lent = table[term.kind]
-    return TermArrays(*(n * channels for n in counts), channels=channels, lent=lent)
+    return TermArrays(*counts, channels=channels, lent=lent)
