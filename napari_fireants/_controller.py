@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from fireants_engine.errors import InputError
 from napari_fireants._latest import Latest
 from napari_fireants._layers import Snapshot, check_colours, snapshot
+from napari_fireants._presets import OwnPresets
 from napari_fireants._preview import Frames, Wanted
 from napari_fireants._scene import Scene
 from napari_fireants._session import Job, Product, Session
@@ -45,6 +46,7 @@ class Controller:
         self.viewer = viewer
         self.undo = UndoStack()
         self.store = RecipeStore(undo=self.undo)
+        self.presets = OwnPresets(undo=self.undo)
         self.scene = Scene(viewer)
         self.wishes: list[Callable[[Wanted], Wanted]] = []
         self.session = Session(self.wanted)

@@ -21,12 +21,13 @@ from qtpy.QtWidgets import (
 
 from fireants_engine.errors import FireantsError
 from fireants_engine.recipe.models import Recipe
-from fireants_engine.recipe.presets import preset_names
 from napari_fireants._controller import controller_of
 from napari_fireants._fields import Section, guard_wheel
 from napari_fireants._session import Kernels, Machine, Product, Progress, State
 from napari_fireants.panels._curve import LossCurve
+from napari_fireants.panels._gallery import Gallery
 from napari_fireants.panels._inputs import InputsEditor
+from napari_fireants.panels._preset_combo import show_entry
 from napari_fireants.panels._result import ResultPanel
 from napari_fireants.panels._stages import StagesEditor
 from napari_fireants.panels._widgets import (
@@ -34,6 +35,7 @@ from napari_fireants.panels._widgets import (
     Message,
     button,
     caption,
+    follow,
     held_painting,
     later,
     primary,
@@ -135,7 +137,10 @@ class RegisterPanel(QWidget):
         guard_wheel(self.preset)
         self.description = caption()
         self.preset.activated.connect(self._choose_preset)
-        return _row("Preset", self.preset, "What kind of images these are")
+        row = _row("Preset", self.preset, "What kind of images these are")
+        self.gallery = button("Gallery…", "All presets with pictures, and your own", self._gallery)
+        row.addWidget(self.gallery)
+        return row
 
     def _device(self) -> QHBoxLayout:
         self.device = QComboBox()
@@ -177,6 +182,7 @@ class RegisterPanel(QWidget):
         session.machine_found.connect(self._on_machine)
         session.busy_changed.connect(self._on_busy)
         self.store.changed.connect(self._on_recipe)
+        follow(self, self.controller.presets.changed, self._on_presets)
         self.inputs.changed.connect(self._refresh_buttons)
         self.advanced.problem.connect(self._on_problem)
         self.result.said.connect(self.message.say)
@@ -208,24 +214,29 @@ class RegisterPanel(QWidget):
             self.session.pause()
 
     def _choose_preset(self, index: int) -> None:
-        name = self.preset.itemData(index)
-        if name:
-            self.store.load_preset(name)
+        source = self.preset.itemData(index)
+        if source is not None:
+            self._use(source)
+
+    def _use(self, source: str | Path) -> None:
+        """Take a preset, by its name, or an own one's file."""
+        try:
+            self.controller.choose_recipe(source)
+        except FireantsError as error:
+            self.message.say(str(error))
+            self._on_recipe(self.store.recipe)
+
+    def _gallery(self) -> None:
+        gallery = Gallery(self.controller, self)
+        gallery.chosen.connect(lambda preset: self._use(preset.path or preset.name))
+        gallery.show()
 
     # ---------------------------------------------------------------- what happens
+    def _on_presets(self) -> None:
+        self._on_recipe(self.store.recipe)
+
     def _on_recipe(self, recipe: Recipe) -> None:
-        entry = self.store.entry
-        self.preset.clear()
-        for name in preset_names():
-            self.preset.addItem(name, name)
-        if entry.is_preset:
-            index = self.preset.findData(entry.source)
-            if entry.edited:
-                self.preset.setItemText(index, f"{entry.source} (edited)")
-        else:
-            index = self.preset.count()
-            self.preset.addItem(f"{Path(entry.source).name}{' (edited)' * entry.edited}", None)
-        self.preset.setCurrentIndex(index)
+        show_entry(self.preset, self.controller.presets, self.store.entry)
         self.description.setText(recipe.description)
         self.description.setVisible(bool(recipe.description))
 
