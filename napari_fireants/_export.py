@@ -38,7 +38,8 @@ class Files:
         return {role: source for role, source in parts.items() if source is not None}
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted path -> value of nested mappings and lists."""
     if isinstance(value, Mapping):
         pairs = value.items()
     elif isinstance(value, list):
@@ -47,13 +48,13 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix[:-1]: value}
     out: dict[str, Any] = {}
     for key, item in pairs:
-        out |= _flat(item, f"{prefix}{key}.")
+        out |= flat(item, f"{prefix}{key}.")
     return out
 
 
 def differences(base: Recipe, recipe: Recipe) -> dict[str, Any] | None:
     """Dotted path -> value that turns `base` into `recipe`; None when their structure differs."""
-    before, after = _flat(base.to_dict()), _flat(recipe.to_dict())
+    before, after = flat(base.to_dict()), flat(recipe.to_dict())
     if before.keys() != after.keys():
         return None
     changed = {path: value for path, value in after.items() if value != before[path]}

@@ -68,6 +68,10 @@ class RecipeStore:
         """A recipe made elsewhere."""
         self._put(Entry(recipe, recipe, recipe.name, is_preset=False), f"recipe {recipe.name}")
 
+    def take(self, entry: Entry, what: str) -> None:
+        """A recipe of before, with where it came from."""
+        self._put(entry, what)
+
     def edit(self, recipe: Recipe) -> None:
         """The current recipe with changed values; what it was derived from stays."""
         entry = self._entry

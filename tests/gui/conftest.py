@@ -75,3 +75,11 @@ def dock(make_napari_viewer: Callable[..., Any], pair_3d: Any) -> Iterator[Any]:
     _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
     yield panel
     panel.session.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def user_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the plugin keeps what belongs to a person: never that of who runs the tests."""
+    folder = tmp_path_factory.mktemp("user")
+    monkeypatch.setenv("FIREANTS_USER_FOLDER", str(folder))
+    return folder
