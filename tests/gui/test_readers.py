@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from napari.layers import Image, Labels, Layer, Vectors
 from napari.utils.notifications import notification_manager
 from scipy.spatial.transform import Rotation
 
-from fireants_engine import Grid, register
+from fireants_engine import Grid, register, replay
 from fireants_engine import Image as EngineImage
 from fireants_engine.errors import InputError
 from fireants_engine.geometry.orientation import nearest_order, reordered
@@ -375,6 +376,21 @@ def test_what_a_run_lacks_is_told_and_the_rest_opens(run_folder: Path) -> None:
     ]  # fmt: skip
     assert "out: the rest is open without this: the moving image" in notes()
     assert "fix.nii.gz has changed since the run" in notes()
+
+
+def test_a_run_of_such_layers_is_replayed_from_their_files(run_folder: Path, recipe: Any) -> None:
+    """The files are stored sagittally, the layers lie as napari shows them."""
+    fixed, moving, *_ = opened(run_folder, _readers.get_run_reader)
+    mask = opened(run_folder.parent / "mov_seg.nii.gz")[0]
+    images = [to_image(snapshot(layer)) for layer in (fixed, moving)]
+    images[1] = images[1].with_mask(to_image(snapshot(mask)))
+    result = register(*images, recipe(3))
+    result.save(run_folder.parent / "again")
+    assert json.loads((run_folder.parent / "again" / "report.json").read_text())["inputs"]["fixed"][
+        "path"
+    ] == str(run_folder.parent / "fix.nii.gz")
+    again = replay(run_folder.parent / "again")
+    np.testing.assert_array_equal(again.moved.numpy(), result.moved.numpy())
 
 
 def test_a_run_dropped_on_napari_is_ours(run_folder: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fireants_engine.errors import InputError, RecipeError
 from fireants_engine.geometry import Image, Landmarks
+from fireants_engine.geometry.orientation import array_axes, nearest_order, reordered
 from fireants_engine.io.images import load_image
 from fireants_engine.io.transforms import load_displacement, load_transform
 from fireants_engine.pipeline import Event, Extras
@@ -53,8 +54,25 @@ def _same_input(report: dict[str, Any], role: str, given: Image | None) -> Image
             raise InputError(
                 f"The {name} of this run did not come from a file; give it to replay({role}=...)."
             )
-        given = load_image(item["path"])
+        given = _load(report, role)
     return _check_same(item, given, name)
+
+
+def _load(report: dict[str, Any], role: str) -> Image:
+    """The image of a file again, its axes in the order in which the run had those of its pair.
+
+    A run of a viewer's layers may have had the axes of a file in the viewer's order.
+    """
+    image = load_image(report["inputs"][role]["path"])
+    side = role.rsplit(":", 1)[-1].split("_")[0]
+    run = np.asarray(report["inputs"][side]["grid"]["direction"])
+    if len(run) != image.dim:
+        return image
+    order = nearest_order(image.grid.direction, run)
+    axes = [0, *(1 + axis for axis in array_axes(order))]
+    return replace(
+        image, data=image.data.permute(axes).contiguous(), grid=reordered(image.grid, order)
+    )
 
 
 def _pair(report: dict[str, Any], given: dict[str, Image | None]) -> dict[str, Image]:
@@ -109,7 +127,7 @@ def _extras(saved: SavedRun, given: Extras | None) -> Extras:
                 f"The {role.replace('_', ' ')} of this run did not come from a file; give it to "
                 "replay(extras=...)."
             )
-        return _check_same(item, load_image(item["path"]) if image is None else image, role)
+        return _check_same(item, _load(report, role) if image is None else image, role)
 
     images = {}
     for role in (key for key in inputs if key.endswith(":fixed")):
