@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +17,16 @@ from napari_fireants._layers import Snapshot
 class Change:
     """What is None, or empty, stays as it is. See the engine's `edit`.
 
-    what: sentences for the log; number: counts the changes of a run; landmarks: the engine's;
-    masks: role -> layer (non-zero is matched); nudge: homogeneous matrix fixed mm -> fixed mm,
-    how what is seen of the moving image is moved; level: of the present stage to go on from.
+    what: sentences for the log; number: counts the changes of a run; landmarks: complete rows of
+    the table; masks: role -> layer (non-zero is matched); nudge: homogeneous matrix fixed mm ->
+    fixed mm, how what is seen of the moving image is moved; align: kind of map that first brings
+    the landmarks together; level: of the present stage to go on from.
     """
 
     what: tuple[str, ...] = ()
     number: int = 0
     recipe: Recipe | None = None
-    landmarks: Any = None
+    landmarks: Sequence[Any] = ()
     masks: Mapping[str, Snapshot] = field(default_factory=dict)
     nudge: np.ndarray | None = None
     align: str | None = None
@@ -40,7 +41,7 @@ class Change:
             what=(*self.what, *(text for text in later.what if text not in self.what)),
             number=later.number,
             recipe=later.recipe or self.recipe,
-            landmarks=self.landmarks if later.landmarks is None else later.landmarks,
+            landmarks=later.landmarks or self.landmarks,
             masks={**self.masks, **later.masks},
             nudge=nudge,
             align=later.align or self.align,

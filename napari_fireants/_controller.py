@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+from psygnal import Signal as PsygnalSignal
+
 from fireants_engine.errors import InputError
-from napari_fireants._latest import Latest
-from napari_fireants._layers import Snapshot, check_colours, snapshot
+from napari_fireants._batch import Batch
+from napari_fireants._keeper import Keeper
+from napari_fireants._landmarking import Landmarking
+from napari_fireants._landmarks import LandmarkTable
+from napari_fireants._layers import Snapshot, check_colours, likely_pair, snapshot
+from napari_fireants._looking import Looking
 from napari_fireants._presets import OwnPresets
 from napari_fireants._preview import Frames, Wanted
 from napari_fireants._scene import Scene
 from napari_fireants._session import Job, Product, Session
+from napari_fireants._steering import Steering
 from napari_fireants._store import RecipeStore
 from napari_fireants._undo import UndoStack
-from napari_fireants._views import Look, compose
+from napari_fireants._views import View
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-PLUGIN, WIDGET = "napari-fireants", "Register"
+PLUGIN, WIDGET, INSPECT = "napari-fireants", "Register", "Inspect"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +49,8 @@ class Roles:
 class Controller:
     """Starts runs and puts what they yield into the viewer."""
 
+    initial_changed = PsygnalSignal()
+
     def __init__(self, viewer: ViewerModel) -> None:
         self.viewer = viewer
         self.undo = UndoStack()
@@ -51,10 +60,25 @@ class Controller:
         self.wishes: list[Callable[[Wanted], Wanted]] = []
         self.session = Session(self.wanted)
         self.session.controller = self  # whoever holds the session keeps the rest alive
+        self.batch = Batch(self.session)
         self.last_roles = Roles()
-        self._views = Latest()
         self.hold_painting: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.current_roles: Callable[[], Roles] = lambda: self.last_roles
+        self.looking = Looking(self.scene, self.session, lambda: self.hold_painting())
+        self.wishes.append(self.looking.wish)
+        self.landmarks = LandmarkTable(self.undo)
+        self.landmarking = Landmarking(
+            self.landmarks, self.images, self.scene, self.session, lambda: self.hold_painting()
+        )
+        self.wishes.append(self.landmarking.wish)
+        self.initial: Any = None
+        self.initial_from = ""
+        self.steering = Steering(self)
+        self.current_device: Callable[[], str] = lambda: "auto"
+        self.choose_device: Callable[[str], object] = lambda _: None
+        self.choose_roles: Callable[[Roles], object] = self._take_roles
+        self.keeper = Keeper(self)
+        self.history = self.keeper.history
         self.session.opening.connect(self._on_opening)
         self.session.frames_ready.connect(self._on_frames)
         self.session.finished.connect(self._on_finished)
@@ -66,6 +90,34 @@ class Controller:
         for wish in self.wishes:
             wanted = wish(wanted)
         return wanted
+
+    def _take_roles(self, roles: Roles) -> None:
+        self.last_roles = roles
+
+    def detach(self, *_: object) -> None:
+        """The Register dock goes; what it knew is no longer to be asked."""
+        self.hold_painting = nullcontext
+        self.current_roles, self.choose_roles = lambda: self.last_roles, self._take_roles
+        self.current_device, self.choose_device = lambda: "auto", lambda _: None
+
+    def images(self) -> tuple[Layer | None, Layer | None]:
+        """Fixed and moving as chosen in a dock, else by their names and order."""
+        roles = self.current_roles()
+        if roles.fixed is not None and roles.moving is not None:
+            return roles.fixed, roles.moving
+        layers = [x for x in self.viewer.layers if x not in self.scene.own]
+        return likely_pair([x for x in layers if hasattr(x, "rgb")])
+
+    def start_from(self, initial: Any, what: str = "start of the next run") -> None:
+        """Where the next run starts, as one step; None: as its recipe says. See `Job.initial`."""
+        before = self.initial, self.initial_from
+
+        def put(value: Any, origin: str) -> None:
+            self.initial, self.initial_from = value, origin
+            self.initial_changed.emit()
+
+        self.undo.push(what, lambda: put(*before), lambda: put(initial, what))
+        put(initial, what)
 
     @staticmethod
     def roles(**layers: Layer | None) -> Roles:
@@ -83,13 +135,16 @@ class Controller:
     def start(self, roles: Roles, device: str = "auto") -> None:
         """Begin a run. Raises InputError when the layers cannot be registered."""
         if self.session.busy:
-            raise InputError("A registration is still at work in this viewer; stop it first.")
+            raise InputError(
+                f"{self.session.busy_with} in this viewer; stop it first, or wait for it."
+            )
         if roles.fixed is None or roles.moving is None:
             raise InputError("Choose a fixed and a moving image first.")
         if roles.fixed == roles.moving:  # not `is`: napari hands out layers in proxies
             raise InputError(
                 f"Fixed and moving are both {roles.fixed.name}; choose two different layers."
             )
+        self.steering.prepare()
         fixed, moving = snapshot(roles.fixed), snapshot(roles.moving)
         check_colours(fixed, moving)
         if fixed.ndim != moving.ndim:
@@ -110,40 +165,25 @@ class Controller:
             maybe(roles.moving_mask),
             maybe(roles.moving_labels),
             maybe(roles.fixed_labels),
+            initial=self.initial,
         )
+        job = self.steering.into(self.landmarking.into(job))
+        self.landmarking.prepare()
         self.last_roles = roles
+        self.keeper.recall.begin()
         with self.hold_painting():
             self.scene.begin(roles.fixed, roles.moving, fixed)
+            self.looking.begin(job)
+            self.landmarking.begin(job)
+            self.steering.begin(job)
             self.session.start(job)
 
-    def look(self, look: Look, told: Callable[[str], None]) -> None:
-        """Look at the images or at a finished run in another way.
-
-        A picture is composed in a thread; of several wishes the newest is shown. told: gets what
-        the picture says, or why there is none.
-        """
-        self._views.forget()
-        product, scene = self.session.product, self.scene
-        if product is None or not look.view.composed:
-            scene.apply(look)
-            told("")
-            return
-        spacing, axes = scene.spacing, scene.canvas_axes()
-
-        def done(picture: Any) -> None:
-            if self.session.product is product:
-                scene.present(picture)
-                told(picture.note)
-
-        def work() -> Any:
-            return compose(look, product.pictures, product.result, spacing, axes)
-
-        self._views.ask(work, done, told)
-
-    @property
-    def composing(self) -> bool:
-        """A picture is being made."""
-        return self._views.busy
+    def open_inspect(self) -> None:
+        """The Inspect dock, beside the Register dock, where there is a window."""
+        if hasattr(self.viewer, "window"):
+            dock, _ = self.viewer.window.add_plugin_dock_widget(PLUGIN, INSPECT, tabify=True)
+            dock.show()
+            dock.raise_()
 
     def apply_to(self, layer: Layer) -> None:
         """Bring another layer of the moving space onto the fixed grid, in a thread."""
@@ -167,6 +207,55 @@ class Controller:
         if not self.session.submit(work, done):
             raise InputError("Please wait until the present task is done.")
 
+    def save_figure(self, path: str | Path, views: Sequence[View], done: Any) -> None:
+        """Write a figure of the slice on the canvas in a thread, then call `done(path)`."""
+        drawn = self._figure(views)
+
+        def work() -> Path:
+            from napari_fireants._figure import draw_figure
+
+            return draw_figure(path, *drawn())
+
+        self._in_thread(work, done)
+
+    def save_report(self, path: str | Path, views: Sequence[View], done: Any) -> None:
+        """Write one page about the run, with these views of the slice, then call `done(path)`."""
+        drawn = self._figure(views)
+        result = self.session.result
+
+        def work() -> Path:
+            from fireants_engine.workflows.rundir import save_page
+            from napari_fireants._figure import figure_png
+
+            return save_page(result, path, {"The slice on the canvas.": figure_png(*drawn())})
+
+        self._in_thread(work, done)
+
+    def save_screenshot(self, path: str | Path) -> Path:
+        """Write the canvas as it is."""
+        from napari_fireants._figure import save_pixels
+
+        return save_pixels(path, self.viewer.screenshot(canvas_only=True, flash=False))
+
+    def _figure(self, views: Sequence[View]) -> Callable[[], tuple[Any, ...]]:
+        """A function that makes the parts of a figure, off the GUI thread."""
+        product, scene = self.session.product, self.scene
+        if product is None or self.looking.running:
+            raise InputError("Run a registration to its end first.")
+        key, look, colours = self.looking.key, self.looking.look, scene.colours
+        space = scene.spacing, scene.canvas_axes()
+
+        def work() -> tuple[Any, ...]:
+            from napari_fireants._figure import parts_of_figure
+
+            return parts_of_figure(product, key, look, views, colours, space)
+
+        return work
+
+    def _in_thread(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        if not self.session.submit(work, done):
+            raise InputError("Please wait until the present task is done.")
+
     def save(self, folder: str | Path, done: Any) -> None:
         """Write the run directory in a thread, then call `done(folder)`."""
         product = self.session.product
@@ -185,19 +274,36 @@ class Controller:
             self.scene.open()
 
     def _on_frames(self, frames: Frames) -> None:
-        with self.hold_painting() if self.scene.waiting else nullcontext():
+        if self.scene.waiting:
+            with self.hold_painting(), self.landmarking.picker.aside():
+                self.scene.show(frames.images)
+            self.steering.see(frames)
+        else:
             self.scene.show(frames.images)
+            self.steering.see(frames)
+        self.looking.see(frames)
+        self.landmarking.see(frames)
 
     def _on_finished(self, product: Product | None) -> None:
-        if product is None:
-            self.scene.abandon()
-        else:
-            with self.hold_painting():
-                self.scene.finish(product.pictures, product.info, self.last_roles.moving_labels)
+        self.steering.end()
+        with self.landmarking.picker.aside():
+            if product is None:
+                self.scene.abandon()
+            else:
+                with self.hold_painting():
+                    labels = self.last_roles.moving_labels
+                    self.scene.finish(product.pictures, product.info, labels)
+            self.looking.end()
+        self.landmarking.end()
+        self.keeper.recall.end(product)
 
     def _on_failed(self, _: str) -> None:
+        self.steering.end()
         if self.session.product is None:
-            self.scene.abandon()
+            with self.landmarking.picker.aside():
+                self.scene.abandon()
+                self.looking.end()
+            self.landmarking.end()
 
 
 _controllers: WeakValueDictionary[int, Controller] = WeakValueDictionary()

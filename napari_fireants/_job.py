@@ -57,7 +57,7 @@ def edit_of(change: Change) -> Edit:
     return edit(
         " ".join(change.what),
         recipe=change.recipe,
-        landmarks=change.landmarks,
+        landmarks=engine_landmarks(change.landmarks),
         masks={role: to_image(mask) for role, mask in change.masks.items()},
         nudge=None if change.nudge is None else Affine(change.nudge),
         align=change.align,

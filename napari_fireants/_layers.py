@@ -101,6 +101,19 @@ def _index_to_world(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(columns, axis=1), origin
 
 
+def index_to_mm(layer: Layer) -> np.ndarray:
+    """Homogeneous matrix from index (x, y, z) to LPS mm (x, y, z) of a layer as it stands."""
+    return _index_to_mm(layer)[0]
+
+
+def mm_to_world(layer: Layer) -> np.ndarray:
+    """Homogeneous matrix from LPS mm (x, y, z) to the world (z, y, x) in the layer's units."""
+    factors, _ = _units_in_mm(layer)
+    out = np.eye(layer.ndim + 1)
+    out[:-1, :-1] = np.eye(layer.ndim)[::-1] / factors[:, None]
+    return out
+
+
 def file_of(layer: Layer) -> str | None:
     """The file that holds what a layer shows, or None.
 
@@ -180,7 +193,7 @@ def places_mm(layer: Layer, coordinates: np.ndarray) -> np.ndarray:
 
 
 def coordinates_of(layer: Layer, points_mm: np.ndarray) -> np.ndarray:
-    """LPS mm as coordinates in a layer's data (n, d), z, y, x order; the way back of `places_mm`."""
+    """LPS mm as coordinates in a layer's data (n, d); the way back of `places_mm`."""
     matrix, _ = _index_to_mm(layer)
     points = np.asarray(points_mm, dtype=float).reshape(-1, layer.ndim)
     return np.linalg.solve(matrix[:-1, :-1], (points - matrix[:-1, -1]).T).T[:, ::-1]
@@ -232,6 +245,17 @@ def check_colours(fixed: Snapshot, moving: Snapshot) -> None:
             f"{colour.name} is an RGB image and {plain.name} is grey; convert {colour.name} to "
             "grey first (right-click the layer, Split RGB, and choose one channel)."
         )
+
+
+def likely_pair(images: Sequence[Layer]) -> tuple[Layer | None, Layer | None]:
+    """Fixed and moving by their names where those say it, else the first two images."""
+    if len(images) < 2:
+        return (images[0] if images else None), None
+    fixed = next((x for x in images if "fixed" in x.name.lower()), None)
+    others = [x for x in images if x is not fixed]
+    moving = next((x for x in others if "moving" in x.name.lower()), None)
+    fixed = fixed or next(x for x in images if x is not moving)
+    return fixed, moving or next(x for x in images if x is not fixed)
 
 
 def like(layer: Layer) -> dict[str, Any]:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_fireants._extras import Extras, put, shape_of
 from napari_fireants._layers import Snapshot, like
 from napari_fireants._preview import Pictures, Wanted, robust_limits
-from napari_fireants._views import Look, Picture, View
+from napari_fireants._seen import BEFORE, Arrows, Key, Picture
+from napari_fireants._views import Look, View
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
 
+PAIRS = {
+    "green and magenta": ("green", "magenta"),
+    "cyan and red": ("cyan", "red"),
+    "blue and orange": ("bop blue", "bop orange"),
+    "grey, edges of fixed": ("gray", "gray"),
+}
+"""Colours of fixed and moving in an overlay. The first three add up to grey or white."""
+EDGES = "grey, edges of fixed"
+
+
 class Scene:
-    """The layers of one registration in a viewer: fixed in green, moving in magenta."""
+    """The layers of one registration in a viewer: fixed and moving in a pair of colours."""
 
     VOLUME_VOXELS = 64**3
 
@@ -27,10 +40,11 @@ class Scene:
         self.fixed: Layer | None = None
         self.moving: Layer | None = None
         self.live: Layer | None = None
-        self.extra: Layer | None = None
+        self.trial: Layer | None = None
         self.result: Layer | None = None
-        self._pictures: Pictures | None = None
-        self.folds: Layer | None = None
+        self.extras = Extras(viewer)
+        self.others: list[Layer] = []
+        self.pair = next(iter(PAIRS))
         self.spacing: tuple[float, ...] = ()
         self._before_run: list[tuple[Layer, dict[str, Any]]] = []
         self._blank: tuple[tuple[int, ...], tuple[float, float]] = ((), (0.0, 1.0))
@@ -39,27 +53,42 @@ class Scene:
     @property
     def own(self) -> tuple[Layer | None, ...]:
         """Layers that only show a run: no inputs of the next one."""
-        return (self.live, self.extra, self.folds)
+        return (self.live, self.trial, *self.extras.own)
+
+    @property
+    def there(self) -> bool:
+        """The fixed image is still in the viewer."""
+        return self.fixed is not None and self._present(self.fixed)
+
+    @property
+    def extra(self) -> Layer | None:
+        """What was composed last."""
+        return self.extras.image
+
+    @property
+    def colours(self) -> tuple[str, str]:
+        """Colour maps of fixed and moving."""
+        return PAIRS[self.pair]
 
     # ------------------------------------------------------------- during a run
     def begin(self, fixed: Layer, moving: Layer, source: Snapshot) -> None:
-        """Show `fixed` in green and `moving` in magenta, until the first frame replaces it."""
+        """Show `fixed` and `moving` in their colours, until the first frame replaces the latter."""
         self.restore()
-        self._hide(self.extra)
-        self._hide(self.folds)
+        self.extras.hide()
         if self.live is not None and self.live is self.result:
             self._hide(self.live)
             self.live = None  # the last run's result stays as it is
-        self.fixed, self.moving, self._pictures = fixed, moving, None
+        self.fixed, self.moving = fixed, moving
         self.spacing = source.spacing_mm[::-1]
         limits = _limits(moving)
-        parts = (fixed, "green", _limits(fixed)), (moving, "magenta", limits)
+        below, above = self.colours
+        parts = (fixed, below, _limits(fixed)), (moving, above, limits)
         for layer, colormap, contrast in parts:
             look = {"visible": True, "opacity": 1.0, "blending": "additive"}
             if not getattr(layer, "rgb", False):
                 look |= {"colormap": colormap, "contrast_limits": contrast}
             self._remember(layer, *look)
-            self._set(layer, **look)
+            put(layer, **look)
         self._blank = source.size[::-1], limits
 
     def open(self) -> None:
@@ -68,14 +97,14 @@ class Scene:
         Apart from `begin`, since napari takes a while to add a layer; a thread blanks its data.
         """
         shape, limits = self._blank
-        look = {"visible": False, "blending": "additive", "colormap": "magenta"}
+        look = {"visible": False, "blending": "additive", "colormap": self.colours[1]}
         look |= {"contrast_limits": limits, **like(self.fixed)}
         if self.live is None or self.live.data.shape != shape or not self._present(self.live):
             self._remove(self.live)
             blank = np.zeros(shape, np.float32)
             self.live = self.viewer.add_image(blank, name="moving (live)", **look)
         else:
-            self._set(self.live, **look)
+            put(self.live, **look)
         self._blanking = threading.Timer(0.3, self.live.data.fill, args=(limits[0],))
         self._blanking.start()
 
@@ -85,19 +114,41 @@ class Scene:
         if fixed is None or fixed.ndim == 2:
             return Wanted(shrink=1.0)
         dims = self.viewer.dims
-        shape = _shape(fixed)
+        shape = shape_of(fixed)
         hidden = [a - (dims.ndim - fixed.ndim) for a in dims.not_displayed]
         hidden = [a for a in hidden if a >= 0]
         if not hidden:
             return Wanted(shrink=max(1.0, (np.prod(shape) / self.VOLUME_VOXELS) ** (1 / 3)))
-        planes = []
-        for axis in hidden[:1]:
-            point = np.zeros(fixed.ndim)
-            world_axis = axis + dims.ndim - fixed.ndim
-            point[axis] = dims.point[world_axis] * self._unit_ratio(world_axis, axis)
-            index = round(float(fixed.world_to_data(point)[axis]))
-            planes.append((axis, min(max(index, 0), shape[axis] - 1)))
-        return Wanted(planes=tuple(planes))
+        axis = hidden[0]
+        at_zero, per_unit = self.along(axis)
+        index = round(at_zero + dims.point[axis + dims.ndim - fixed.ndim] * per_unit)
+        return Wanted(planes=((axis, min(max(index, 0), shape[axis] - 1)),))
+
+    def along(self, axis: int) -> tuple[float, float]:
+        """Index of the fixed image along an array axis at 0 of the viewer, and per viewer unit."""
+        world_axis = axis + self.viewer.dims.ndim - self.fixed.ndim
+        point = np.zeros(self.fixed.ndim)
+        at_zero = float(self.fixed.world_to_data(point)[axis])
+        point[axis] = self._unit_ratio(world_axis, axis)
+        return at_zero, float(self.fixed.world_to_data(point)[axis]) - at_zero
+
+    def index_at(self, position: Any) -> tuple[float, ...]:
+        """Voxel coordinates in the fixed image of a place in the viewer's world."""
+        assert self.fixed is not None
+        first = self.viewer.dims.ndim - self.fixed.ndim
+        ratios = [self._unit_ratio(first + axis, axis) for axis in range(self.fixed.ndim)]
+        place = np.asarray(position, float)[first:] * ratios
+        return tuple(float(x) for x in self.fixed.world_to_data(place))
+
+    def go(self, voxel: tuple[float, ...]) -> None:
+        """Bring a voxel of the fixed image (array order) on the canvas' slice."""
+        if self.fixed is None:
+            return
+        dims = self.viewer.dims
+        for axis, index in enumerate(voxel):
+            at_zero, per_unit = self.along(axis)
+            if per_unit:
+                dims.set_point(axis + dims.ndim - self.fixed.ndim, (index - at_zero) / per_unit)
 
     def _unit_ratio(self, world_axis: int, axis: int) -> float:
         """Layer units per viewer unit: the viewer shows the smallest unit of all layers."""
@@ -135,7 +186,6 @@ class Scene:
         assert self.fixed is not None
         assert self.moving is not None
         name = f"{self.moving.name} (registered)"
-        self._pictures = pictures
         grey = pictures.moved.ndim == self.fixed.ndim
         if self.live is None or not self._present(self.live):
             low, high = _limits(self.moving)
@@ -152,7 +202,7 @@ class Scene:
             self.live.contrast_limits = (0, 255)
             self.result = self.add_image(pictures.moved, name, info, rgb=True, visible=False)
         self.result.metadata["fireants"] = info
-        self._set(self.moving, **self._look_before(self.moving) | {"visible": False})
+        put(self.moving, **self._look_before(self.moving) | {"visible": False})
         if pictures.labels is not None and labels is not None:
             self.add_labels(pictures.labels, labels, info)
         self.apply(Look())
@@ -177,29 +227,43 @@ class Scene:
         )
 
     def apply(self, look: Look) -> None:
-        """Show a view that needs no picture; before a run has finished that is the overlay."""
+        """Show a view that needs no picture."""
         if self.fixed is None or self.live is None:
             return
-        if look.view is View.BLEND:
-            self._two("gray", "gray", "opaque", "translucent_no_depth", look.share)
-            return
-        self._two("green", "magenta", "additive", "additive", 1.0)
-        if look.view is View.BEFORE_AFTER and look.before and self._pictures is not None:
-            self._set(self.live, visible=False)
-            before = Picture(self._pictures.before_bytes, "moving before", "magenta")
-            self._only_extra(before, "additive")
+        match look.view:
+            case View.BLEND:
+                self._two("gray", "gray", "opaque", "translucent_no_depth", look.share)
+            case View.FLICKER:
+                self._two("gray", "gray", "opaque", "translucent_no_depth", 1.0)
+            case _:
+                self._two(*self.colours, "additive", "additive", 1.0)
 
-    def present(self, picture: Picture) -> None:
-        """Show a picture alone, or drawn on the moving image."""
+    def flick(self, first: bool, before: bool = False) -> None:
+        """Of two images in turn the first (fixed; with `before`, moving as it was) or the second.
+
+        Only opacities change, which napari draws at once.
+        """
+        layer = self.extra if before else self.live
+        put(layer, opacity=float(first == before))
+
+    def present(self, picture: Picture | Arrows, key: Key = None) -> None:
+        """Show a picture alone, on the moving image, or beside the fixed one.
+
+        key: (axis, index) of the plane that it is of; the others keep what they show.
+        """
         if self.fixed is None or self.live is None:
             return
-        self._set(self.fixed, visible=False)
-        beneath = picture.over_moved
-        dim = {"colormap": "gray", "blending": "translucent_no_depth", "opacity": 0.6}
-        look = dim if beneath else {}
-        self._set(self.live, visible=beneath, **look)
-        self._only_extra(picture, "additive" if beneath else "opaque")
-        self._outline(picture.folds)
+        alone = isinstance(picture, Picture) and not picture.over
+        beside = isinstance(picture, Picture) and picture.over == "fixed"
+        colour = {"colormap": self.colours[0]} if beside and self._colour(self.fixed) else {}
+        put(self.fixed, visible=beside, **colour)
+        dim = {"colormap": "gray", "blending": "translucent_no_depth"}
+        opacity = 1.0 if isinstance(picture, Picture) and picture.name == BEFORE else 0.6
+        look = {} if alone or beside else dim | {"opacity": opacity}
+        put(self.live, visible=not alone and not beside, **look)
+        if beside:
+            picture = replace(picture, colormap=self.colours[1])
+        self.extras.show(picture, self.fixed, key)
 
     def canvas_axes(self) -> tuple[int, ...]:
         """Array axes of the fixed image that the canvas shows, the one across it last."""
@@ -209,41 +273,40 @@ class Scene:
         return tuple(a - (dims.ndim - ndim) for a in dims.displayed if a >= dims.ndim - ndim)
 
     def _two(self, below: str, above: str, lower: str, upper: str, opacity: float) -> None:
-        self._hide(self.extra)
-        self._hide(self.folds)
+        self.extras.hide()
         colour = {"colormap": below} if self._colour(self.fixed) else {}
-        self._set(self.fixed, visible=True, blending=lower, opacity=1.0, **colour)
-        self._set(self.live, visible=True, blending=upper, opacity=opacity, colormap=above)
+        put(self.fixed, visible=True, blending=lower, opacity=1.0, **colour)
+        put(self.live, visible=True, blending=upper, opacity=opacity, colormap=above)
 
-    def _only_extra(self, picture: Picture, blending: str) -> None:
-        data = picture.data
-        if self.extra is None or not self._present(self.extra):
-            self.extra = self.viewer.add_image(
-                data, contrast_limits=picture.limits, **like(self.fixed)
-            )
-        elif self.extra.data.shape != data.shape:
-            self.extra.data = data
-            self._set(self.extra, **like(self.fixed))
-        else:
-            self.extra.data = data
-        self.extra.contrast_limits = picture.limits
-        look = {"name": picture.name, "colormap": picture.colormap, "blending": blending}
-        self._set(self.extra, visible=True, **look)
+    def forget(self) -> None:
+        """All layers are about to go."""
+        self.extras.hide()
+        self.fixed = self.moving = self.live = self.result = None
+        self._before_run = []
 
-    def _outline(self, folds: np.ndarray | None) -> None:
-        if folds is None:
-            self._hide(self.folds)
-            return
-        self._remove(self.folds)
-        self.folds = self.viewer.add_labels(
-            folds.astype(np.uint8), name="folded voxels", **like(self.fixed)
-        )
-        self.folds.contour = 1
+    def take(
+        self,
+        fixed: Layer,
+        moving: Layer | None,
+        live: Layer,
+        result: Layer,
+        spacing: tuple[float, ...],
+    ) -> None:
+        """The layers of another run take the place of those that are shown."""
+        self.restore()
+        self.extras.hide()
+        for layer in (self.fixed, self.live, moving):
+            if layer not in (None, fixed, live):
+                self._hide(layer)
+        self.fixed, self.moving, self.live, self.result = fixed, moving, live, result
+        self.spacing = spacing
+        self._remember(fixed, "visible", "opacity", "blending", *self._colour(fixed))
 
     # ------------------------------------------------------------- housekeeping
     def abandon(self) -> None:
         """A run ended without a result: the layers look as before it."""
         self._hide(self.live)
+        self.extras.hide()
         self.restore()
 
     def _look_before(self, layer: Layer | None) -> dict[str, Any]:
@@ -252,7 +315,7 @@ class Scene:
     def restore(self) -> None:
         """Give the input layers the looks they had before the run."""
         for layer, look in self._before_run:
-            self._set(layer, **look)
+            put(layer, **look)
         self._before_run = []
 
     def _remember(self, layer: Layer, *names: str) -> None:
@@ -261,15 +324,6 @@ class Scene:
     @staticmethod
     def _colour(layer: Layer | None) -> tuple[str, ...]:
         return () if getattr(layer, "rgb", False) else ("colormap",)
-
-    @staticmethod
-    def _set(layer: Layer | None, **values: Any) -> None:
-        for name, value in values.items():
-            now = getattr(layer, name, None)
-            now = now.name if name == "colormap" and isinstance(value, str) else now
-            same = isinstance(value, str | float | bool) and now == value
-            if not same:  # napari redraws for what does not change, too
-                setattr(layer, name, value)
 
     def _present(self, layer: Layer) -> bool:
         return layer in self.viewer.layers
@@ -281,11 +335,6 @@ class Scene:
     def _remove(self, layer: Layer | None) -> None:
         if layer is not None and self._present(layer):
             self.viewer.layers.remove(layer)
-
-
-def _shape(layer: Layer) -> tuple[int, ...]:
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-    return tuple(data.shape[: layer.ndim])
 
 
 def _limits(layer: Layer) -> tuple[float, float]:

@@ -27,14 +27,17 @@ from napari_fireants._session import Kernels, Machine, Product, Progress, State
 from napari_fireants.panels._curve import LossCurve
 from napari_fireants.panels._gallery import Gallery
 from napari_fireants.panels._inputs import InputsEditor
+from napari_fireants.panels._memory import MemoryLine
 from napari_fireants.panels._preset_combo import show_entry
 from napari_fireants.panels._result import ResultPanel
 from napari_fireants.panels._stages import StagesEditor
+from napari_fireants.panels._steer import SteerPanel
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
     Message,
     button,
     caption,
+    duration,
     follow,
     held_painting,
     later,
@@ -57,14 +60,6 @@ def likely_devices() -> dict[str, str]:
     return {**found, "cpu": "CPU"}
 
 
-def duration(seconds: float) -> str:
-    """Seconds for people."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
-
-
 class RegisterPanel(QWidget):
     """Thin: everything it knows comes from the controller's store and session."""
 
@@ -82,6 +77,7 @@ class RegisterPanel(QWidget):
         self._connect()
         self._on_recipe(self.store.recipe)
         self._on_state(self.session.state)
+        self.inputs.choose(self.controller.last_roles)
 
     def sizeHint(self) -> QSize:
         return QSize(WIDTH, 600)
@@ -104,9 +100,11 @@ class RegisterPanel(QWidget):
         settings.addLayout(self._device())
         settings.addWidget(self.kernels)
         self.advanced_section = Section("Advanced: stages", self.advanced)
-        settings.addWidget(self.advanced_section)
-        settings.addWidget(self.problem)
         layout.addWidget(self.settings)
+        self.memory = MemoryLine(self.controller, self.inputs, self.device)
+        layout.addWidget(self.memory)
+        layout.addWidget(self.advanced_section)
+        layout.addWidget(self.problem)
         layout.addWidget(_line())
         layout.addLayout(self._buttons())
         self.bar = QProgressBar()
@@ -116,8 +114,17 @@ class RegisterPanel(QWidget):
         self.status = caption()
         self.status.setMinimumHeight(2 * self.status.fontMetrics().height() + 2)
         self.message = Message()
+        self.steer = SteerPanel(self.controller, self.message)
+        self.steer_section = Section("Steer: move, ignore, landmarks", self.steer)
         self.curve = LossCurve()
-        for widget in (self.bar, self.status, self.message, self.curve, self.result):
+        for widget in (
+            self.bar,
+            self.status,
+            self.message,
+            self.curve,
+            self.steer_section,
+            self.result,
+        ):
             layout.addWidget(widget)
         self.curve.hide()
         layout.addStretch(1)
@@ -187,6 +194,11 @@ class RegisterPanel(QWidget):
         self.advanced.problem.connect(self._on_problem)
         self.result.said.connect(self.message.say)
         self.destroyed.connect(session.shutdown)
+        self.destroyed.connect(self.controller.detach)
+        self.controller.current_device = lambda: self.device.currentData()
+        self.controller.choose_device = self._choose_device
+        self.controller.choose_roles = self.inputs.choose
+        session.product_changed.connect(self._on_other_product)
 
     def reset_choices(self, *_: object) -> None:
         """napari calls this when layers come, go or change their names."""
@@ -231,7 +243,18 @@ class RegisterPanel(QWidget):
         gallery.chosen.connect(lambda preset: self._use(preset.path or preset.name))
         gallery.show()
 
+    def _choose_device(self, name: str) -> None:
+        index = self.device.findData(name)
+        if index >= 0:
+            self.device.setCurrentIndex(index)
+
     # ---------------------------------------------------------------- what happens
+    def _on_other_product(self, product: Product | None) -> None:
+        """Another run of the history is shown, or none."""
+        self.status.setText("Ready." if product is None else product.sentence)
+        self.result.set_ready(product is not None)
+        self._offer_layers()
+
     def _on_presets(self) -> None:
         self._on_recipe(self.store.recipe)
 
@@ -269,6 +292,10 @@ class RegisterPanel(QWidget):
         ready = self.inputs.ready and not self._invalid
         self.run.setEnabled(idle and ready)
         why = "" if ready else self._invalid or "Choose a fixed and a moving image first"
+        other = "" if self.session.state.active else self.session.busy_with
+        if other:
+            why = f"{other}; wait until it is done, or stop it"
+        self.run.setText("Waiting for the batch" if self.controller.batch.running else "Register")
         self.run.setToolTip(why or "Bring the moving image onto the fixed one")
         if self.session.state is State.IDLE:
             self.status.setText("Ready." if ready else "Choose a fixed and a moving image.")

@@ -21,7 +21,7 @@ from fireants_engine.transforms import Affine, Chain, Transform
 from fireants_engine.workflows.registration import Execution, register
 from fireants_engine.workflows.report import data_sha256, file_sha256
 from fireants_engine.workflows.result import Result
-from fireants_engine.workflows.rundir import INITIAL_FILE, SavedRun, load_run
+from fireants_engine.workflows.rundir import INITIAL_FILE, MASK_FILE, SavedRun, load_run
 from fireants_engine.workflows.steer import Script
 
 
@@ -75,8 +75,9 @@ def _load(report: dict[str, Any], role: str) -> Image:
     )
 
 
-def _pair(report: dict[str, Any], given: dict[str, Image | None]) -> dict[str, Image]:
+def _pair(saved: SavedRun, given: dict[str, Image | None]) -> dict[str, Image]:
     """Fixed and moving with their masks."""
+    report = saved.report
     pair = {role: _same_input(report, role, image) for role, image in given.items()}
     for role, image in pair.items():
         item = report["inputs"].get(f"{role}_mask")
@@ -84,6 +85,8 @@ def _pair(report: dict[str, Any], given: dict[str, Image | None]) -> dict[str, I
             pair[role] = replace(image, mask=None)
         elif item["path"] is not None:
             pair[role] = image.with_mask(_same_input(report, f"{role}_mask", None))
+        elif (saved.folder / f"{role}{MASK_FILE}").is_file():
+            pair[role] = image.with_mask(load_image(saved.folder / f"{role}{MASK_FILE}"))
         elif image.mask is None or data_sha256(image.mask) != item["data_sha256"]:
             raise InputError(
                 f"The {role} mask of this run did not come from a file; give "
@@ -166,7 +169,7 @@ def replay(
             f"{saved.folder / 'recipe.yaml'}: the recipe was changed since the run; "
             "use it for a new run instead of a replay."
         )
-    pair = _pair(saved.report, {"fixed": fixed, "moving": moving})
+    pair = _pair(saved, {"fixed": fixed, "moving": moving})
     where = saved.report["execution"]
     return register(
         pair["fixed"],

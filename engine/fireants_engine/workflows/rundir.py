@@ -20,6 +20,7 @@ import torch
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image, Landmarks
 from fireants_engine.io.images import save_image
+from fireants_engine.io.itk import write_whole
 from fireants_engine.io.transforms import (
     AFFINE_FILE,
     INVERSE_FILE,
@@ -44,6 +45,7 @@ from fireants_engine.workflows.steer import edits_of, mask_file
 REPORT_FILE = "report.json"
 LABELS_FILE = "warped_labels.nii.gz"
 INITIAL_FILE = "0InitialWarp.nii.gz"
+MASK_FILE = "_mask.nii.gz"
 
 
 # ------------------------------------------------------------------ where to
@@ -94,7 +96,7 @@ def _staged(folder: Path) -> Iterator[Path]:
             return
         files = sorted(temporary.iterdir(), key=lambda f: f.name == REPORT_FILE)
         if (folder / REPORT_FILE).exists():  # of the run that is replaced
-            masks = [file.name for file in folder.glob("edit*_mask.nii.gz")]
+            masks = [file.name for file in folder.glob(f"*{MASK_FILE}")]
             for name in (LABELS_FILE, INITIAL_FILE, *masks):
                 if not (temporary / name).exists():
                     (folder / name).unlink(missing_ok=True)
@@ -136,10 +138,10 @@ def save_run(
     """Write the run directory of the contract and return it.
 
     warped.nii.gz, 0GenericAffine.mat, 1Warp.nii.gz, 1InverseWarp.nii.gz, jacobian.nii.gz,
-    warped_labels.nii.gz (with `moving_labels`), edit*_mask.nii.gz (masks that came during the
-    run), recipe.yaml (as the run began), report.json, report.html and events.jsonl. Points go
-    fixed -> moving through the warp, then the affine. A linear run has warps of zeros, so that
-    the same commands apply to every run.
+    warped_labels.nii.gz (with `moving_labels`), *_mask.nii.gz (masks that came from no file, or
+    during the run), recipe.yaml (as the run began), report.json, report.html and events.jsonl.
+    Points go fixed -> moving through the warp, then the affine. A linear run has warps of zeros,
+    so that the same commands apply to every run.
 
     moving_labels, fixed_labels, landmarks: measured before and after; default those the run was
     given. files: role (fixed_mask, moving_mask, init, landmarks) -> path, for the record and for
@@ -160,7 +162,7 @@ def save_run(
         _write_transforms(result, temporary, later)
         start = None if result.initial is None else warp_factor(result.initial, result.grid)
         init = extras.files.get("init")
-        if start is not None and (init is None or not init.is_file()):
+        if start is not None and not _on_disk(init):
             later(save_displacement, start, temporary / INITIAL_FILE)
         later(save_image, result.moved, temporary / "warped.nii.gz")
         later(save_image, result.jacobian(), temporary / "jacobian.nii.gz")
@@ -168,6 +170,10 @@ def save_run(
         if extras.moving_labels is not None:
             warped_labels = result.warp_labels(extras.moving_labels)
             later(save_image, warped_labels, temporary / LABELS_FILE)
+        for role, image in (("fixed", result.fixed), ("moving", result.moving)):
+            if image.mask is not None and not _on_disk(extras.files.get(f"{role}_mask")):
+                mask = Image(image.mask[None].to(torch.uint8), image.grid, name=f"{role} mask")
+                later(save_image, mask, temporary / f"{role}{MASK_FILE}")
         for number, change in enumerate(edits_of(result.events), start=1):
             for role, mask in change.masks.items():
                 later(save_image, mask, temporary / mask_file(number, role))
@@ -178,6 +184,10 @@ def save_run(
         _write(temporary / "report.html", _html(result, report))
         _write(temporary / REPORT_FILE, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return folder
+
+
+def _on_disk(path: Path | None) -> bool:
+    return path is not None and path.is_file()
 
 
 def _write(path: Path, text: str) -> None:
@@ -193,15 +203,27 @@ def _write_transforms(result: Mapping, folder: Path, later: Later) -> None:
     later(save_displacement, result.inverse_warp_field or warp, folder / INVERSE_FILE)
 
 
-def _html(result: Result, report: dict[str, Any]) -> str:
+def save_page(result: Result, path: str | Path, pictures: dict[str, bytes] | None = None) -> Path:
+    """Write report.html alone, whole, and return its path.
+
+    pictures: more PNGs by caption, before those of every report. Raises InputError when the place
+    cannot be written.
+    """
+    labels = result.extras.moving_labels
+    moved = None if labels is None else result.warp_labels(labels)
+    text = _html(result, make_report(result, result.extras, moved), pictures or {})
+    return write_whole(Path(path), lambda place: _write(place, text))
+
+
+def _html(result: Result, report: dict[str, Any], pictures: dict[str, bytes] | None = None) -> str:
     from fireants_engine.workflows.pictures import Painter, loss_curves
     from fireants_engine.workflows.report_html import render
 
-    pictures = Painter(result).all()
+    drawn = {**(pictures or {}), **Painter(result).all()}
     curve = loss_curves(report["stages"])
     if curve is not None:
-        pictures["loss"] = curve
-    return render(report, pictures)
+        drawn["loss"] = curve
+    return render(report, drawn)
 
 
 # ------------------------------------------------------------------ load

@@ -274,3 +274,19 @@ def test_a_stop_is_replayed_where_it_was(
     assert again.outcome is Outcome.STOPPED
     assert apart(found, again) == 0.0
     assert affine_factor(again.forward).matrix.tolist() == found.affine.matrix.tolist()
+
+
+def test_a_mask_that_came_from_no_file_is_kept_and_replayed(
+    pair: Any, recipe: Recipe, tmp_path: Path
+) -> None:
+    fixed, moving = pair
+    keep = torch.ones_like(fixed.data)
+    keep[..., :5] = 0
+    found = fe.register(fixed.with_mask(Image(keep, fixed.grid)), moving, recipe)
+    folder = found.save(tmp_path / "out")
+    assert (folder / "fixed_mask.nii.gz").exists()
+    again = replay(folder, fixed=fixed, moving=moving)
+    assert apart(found, again) == 0.0
+    assert apart(found, fe.register(fixed, moving, recipe)) > 0
+    fe.register(fixed, moving, recipe).save(folder)
+    assert not (folder / "fixed_mask.nii.gz").exists()
