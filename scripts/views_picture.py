@@ -1,4 +1,4 @@
-r"""Draws docs/images/views.png: the composed views of a finished run, and the dock beside one.
+r"""Draws docs/images/views.png: the composed views of a finished run.
 
 Run from the repository on a screen of its own; a folder as argument gets the whole windows:
     xvfb-run -a -s "-screen 0 1400x900x24 +extension GLX" \
@@ -37,19 +37,18 @@ def main(path: Path = ROOT / "docs" / "images" / "views.png") -> None:
     pictures = {}
     with running() as (viewer, panel):
         wait(lambda: panel.session.state is State.FINISHED, 600)
+        panel.controller.open_inspect()
+        _, dock = viewer.window.add_plugin_dock_widget("napari-fireants", "Inspect")
+        looking = panel.controller.looking
         for view in SHOWN:
-            before = panel.controller.scene.extra
-            name = before.name if before is not None else ""
-            panel.result.views[view].click()
-            scene = panel.controller.scene
-            wait(lambda n=name, s=scene: s.extra is not None and s.extra.name != n)
-            panel.scroll.ensureWidgetVisible(panel.result.says)
+            dock.chooser.buttons[view].click()
+            wait(lambda: looking.busy)
+            wait(lambda: not looking.busy)
             viewer.reset_view()
-            wait(lambda: not panel.controller.composing)
             pictures[view] = canvas(viewer)
             if folder is not None:
                 viewer.window._qt_window.grab().save(str(folder / f"{view.name.lower()}.png"))
-    figure, axes = plt.subplots(2, 4, figsize=(12, 6.6))
+    figure, axes = plt.subplots(3, 3, figsize=(9, 9.6))
     for axis in axes.flat:
         axis.axis("off")
     for axis, (view, picture) in zip(axes.flat, pictures.items(), strict=False):

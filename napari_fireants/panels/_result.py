@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QApplication,
-    QButtonGroup,
-    QCheckBox,
     QFileDialog,
     QFormLayout,
     QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QSizePolicy,
-    QSlider,
     QVBoxLayout,
     QWidget,
 )
@@ -26,7 +22,7 @@ from napari_fireants._controller import Controller
 from napari_fireants._export import Files, Source, command_line, python_script
 from napari_fireants._layers import file_of
 from napari_fireants._views import TIPS, Look, View
-from napari_fireants.panels._widgets import LayerCombo, button, caption, later
+from napari_fireants.panels._widgets import LayerCombo, button, caption, follow, later
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,59 +40,42 @@ class ResultPanel(QWidget):
     def __init__(self, controller: Controller, device: Callable[[], str]) -> None:
         super().__init__()
         self._controller, self._device = controller, device
-        self._pause = QTimer(self)  # a slider in motion composes only its latest value
-        self._pause.setSingleShot(True)
-        self._pause.setInterval(40)
-        self._pause.timeout.connect(self._apply)
-        controller.viewer.dims.events.order.connect(self._turned)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.setSpacing(4)
         self.looking = self._views()
         layout.addWidget(self.looking)
         layout.addWidget(self._files())
+        self.looking.hide()
         self.set_ready(False)
 
-    # ---------------------------------------------------------------- views
+    # ---------------------------------------------------------------- looking
     def _views(self) -> QWidget:
         box = QWidget()
         layout = QVBoxLayout(box)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(QLabel("<b>Look at the result</b>"))
-        self.views = {view: QPushButton(view.value) for view in View}
-        self._group = QButtonGroup(self)
-        grid = QGridLayout()
-        grid.setSpacing(3)
-        for i, (view, item) in enumerate(self.views.items()):
-            item.setCheckable(True)
-            item.setToolTip(TIPS[view])
-            self._group.addButton(item)
-            item.clicked.connect(lambda: self._apply())
-            item.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-            grid.addWidget(item, i // 3, i % 3)
-        self.views[View.OVERLAY].setChecked(True)
-        layout.addLayout(grid)
-        self.share = _slider("Share of the moving image", 0, 100, 50)
-        self.squares = _slider("Squares along the longest side", 2, 40, 12)
-        self.curtain = _slider("Where the curtain hangs", 0, 100, 50)
-        self.lines = _slider("Lines along the longest side", 4, 60, 20)
-        self.before = QCheckBox("Show the moving image before registration")
-        for slider in (self.share, self.squares, self.curtain, self.lines):
-            slider.valueChanged.connect(lambda _: self._pause.start())
-        self.before.toggled.connect(lambda _: self._apply())
-        self._options = {
-            View.BLEND: _labelled("fixed", self.share, "moving"),
-            View.CHECKERBOARD: _labelled("coarse", self.squares, "fine"),
-            View.CURTAIN: _labelled("moving", self.curtain, "fixed"),
-            View.GRID: _labelled("coarse", self.lines, "fine"),
-            View.BEFORE_AFTER: self.before,
-        }
-        for widget in self._options.values():
-            layout.addWidget(widget)
-        self.says = caption()
-        layout.addWidget(self.says)
-        form = QFormLayout()
+        layout.addWidget(QLabel("<b>Look at it</b>"))
+        looking = self._controller.looking
+        self.overlay = _choice("Overlay", TIPS[View.OVERLAY])
+        self.before = _choice("Before", "The moving image as it was before the registration")
+        self.overlay.clicked.connect(lambda: looking.choose(Look()))
+        self.before.clicked.connect(lambda: looking.choose(Look(View.BEFORE_AFTER, before=True)))
+        self.inspect = button(
+            "Inspect…",
+            "Every way to look at both images and at the warp, numbers, figures: the Inspect dock",
+            self._controller.open_inspect,
+        )
+        row = QHBoxLayout()
+        for widget in (self.overlay, self.before, self.inspect):
+            row.addWidget(widget)
+        layout.addLayout(row)
+        follow(self, looking.changed, self._on_look)
+        follow(self, looking.ready, self._on_ready)
+        self._on_look(looking.look)
+        self.applying = QWidget()
+        form = QFormLayout(self.applying)
+        form.setContentsMargins(0, 0, 0, 0)
         self.other = LayerCombo("Layer of the moving space")
         self.other.setToolTip("An image or labels layer that belongs to the moving image")
         row = QHBoxLayout()
@@ -106,49 +85,23 @@ class ResultPanel(QWidget):
         )
         row.addWidget(self.apply_button)
         form.addRow(QLabel("Apply to layer"), row)
-        layout.addLayout(form)
+        layout.addWidget(self.applying)
         return box
 
-    @property
-    def view(self) -> View:
-        return next(view for view, item in self.views.items() if item.isChecked())
+    def _on_look(self, look: Look) -> None:
+        before = look.view is View.BEFORE_AFTER and look.before
+        self.overlay.setChecked(look.view is View.OVERLAY)
+        self.before.setChecked(before)
 
-    def _apply(self) -> None:
-        for view, widget in self._options.items():
-            widget.setVisible(view is self.view)
-        look = Look(
-            view=self.view,
-            share=self.share.value() / 100,
-            squares=self.squares.value(),
-            before=self.before.isChecked(),
-            curtain=self.curtain.value() / 100,
-            lines=self.lines.value(),
-        )
-        if self._ready:
-            self._controller.look(look, self._told)
-
-    def _turned(self, *_: object) -> None:
-        """Other axes are on the canvas: some pictures depend on them."""
-        try:
-            self._pause.start()
-        except RuntimeError:  # Qt has already deleted it
-            self._controller.viewer.dims.events.order.disconnect(self._turned)
-
-    def _told(self, sentence: str) -> None:
-        self.says.setText(sentence)
-        self.says.setVisible(bool(sentence))
-        # a scroll area asks for least heights, not for those that a width needs
-        self.says.setMinimumHeight(2 * self.says.fontMetrics().lineSpacing() + 4)
+    def _on_ready(self, ready: bool) -> None:
+        """There is something to look at, in a run or after it."""
+        self.looking.setVisible(ready)
 
     def set_ready(self, ready: bool) -> None:
-        """A finished run is there to be looked at; it starts with the overlay."""
+        """A finished run is there to be used."""
         self._ready = ready
-        self.looking.setVisible(ready)
+        self.applying.setVisible(ready)
         self.save_run.setEnabled(ready)
-        self.views[View.OVERLAY].setChecked(True)
-        self.before.setChecked(False)
-        self._told("")
-        self._apply()
 
     def set_busy(self, busy: bool) -> None:
         self.apply_button.setEnabled(not busy)
@@ -253,20 +206,8 @@ class ResultPanel(QWidget):
         )
 
 
-def _slider(tip: str, low: int, high: int, value: int) -> QSlider:
-    slider = QSlider(Qt.Orientation.Horizontal)
-    slider.setRange(low, high)
-    slider.setValue(value)
-    slider.setToolTip(tip)
-    slider.setAccessibleName(tip)
-    return slider
-
-
-def _labelled(left: str, slider: QSlider, right: str) -> QWidget:
-    box = QWidget()
-    row = QHBoxLayout(box)
-    row.setContentsMargins(0, 0, 0, 0)
-    row.addWidget(QLabel(left))
-    row.addWidget(slider, 1)
-    row.addWidget(QLabel(right))
-    return box
+def _choice(text: str, tip: str) -> QPushButton:
+    out = QPushButton(text)
+    out.setCheckable(True)
+    out.setToolTip(tip)
+    return out

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, Qt, QTimer, Signal
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
 
 from napari_fireants._fields import guard_wheel
@@ -46,6 +46,21 @@ def caption(text: str = "") -> QLabel:
     label.setFont(font)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
+
+
+class Column(QWidget):
+    """The content of a scroll area, as high as its wrapped texts need at its width.
+
+    A scroll area asks for least heights alone, and would squeeze buttons to make room for texts.
+    """
+
+    def event(self, event: QEvent) -> bool:
+        done = super().event(event)
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            layout = self.layout()
+            if layout is not None and layout.hasHeightForWidth():
+                self.setMinimumHeight(layout.totalHeightForWidth(self.width()))
+        return done
 
 
 class Message(QLabel):
@@ -112,6 +127,12 @@ class LayerCombo(QComboBox):
             self.setCurrentIndex(self._layers.index(layer))
 
 
+def follow(owner: QWidget, signal: Any, slot: Callable[..., Any]) -> None:
+    """Connect a signal of a model to a method of `owner`, until Qt deletes that."""
+    signal.connect(slot)
+    owner.destroyed.connect(lambda: signal.disconnect(slot, missing_ok=True))
+
+
 def later(owner: QWidget, milliseconds: int, action: Callable[[Any], Any]) -> None:
     """Call `action(owner)` once after a while, unless `owner` is gone by then."""
     known = weakref.ref(owner)  # a window that was closed must not live until then
@@ -142,3 +163,11 @@ def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
     out.setToolTip(tip)
     out.clicked.connect(lambda: clicked())
     return out
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -112,15 +112,20 @@ def test_a_first_registration(
     assert overlay[canvas].std() > 20
     assert running[canvas].std() > 20
 
-    press(panel.result.views[View.CHECKERBOARD])
+    press(panel.result.inspect)
+    _, inspect = viewer.window.add_plugin_dock_widget("napari-fireants", "Inspect")
+    views = inspect.chooser.buttons
+    qtbot.waitUntil(lambda: views[View.CHECKERBOARD].isVisible())
+    qtbot.mouseClick(views[View.CHECKERBOARD], Qt.MouseButton.LeftButton)
     scene = panel.controller.scene
     qtbot.waitUntil(lambda: scene.extra and scene.extra.name == "checkerboard", timeout=10_000)
     qtbot.wait(200)
     board = screenshots("6-checkerboard")
     assert np.abs(board[canvas].astype(int) - overlay[canvas]).mean() > 5
-    press(panel.result.views[View.BLEND])
+    qtbot.mouseClick(views[View.BLEND], Qt.MouseButton.LeftButton)
     qtbot.wait(100)
     screenshots("7-blend")
+    inspect.parentWidget().close()
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "run"), ""))
     press(panel.result.save_run)
     qtbot.waitUntil(lambda: panel.message.tone == "good", timeout=60_000)

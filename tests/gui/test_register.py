@@ -103,43 +103,18 @@ def test_the_overlay_and_the_result_layer(dock: Any, qtbot: Any, recipe: Any, pr
     assert moving.colormap.name == "gray"
 
 
-def test_views_of_the_result(finished: Any, qtbot: Any, press: Any) -> None:
-    scene = finished.controller.scene
-
-    def shown(view: View, name: str) -> None:
-        press(finished.result.views[view])
-        qtbot.waitUntil(
-            lambda: scene.extra is not None and scene.extra.name == name, timeout=10_000
-        )
-        assert scene.extra.visible
-
-    names = {
-        View.CURTAIN: "curtain",
-        View.DIFFERENCE: "moving minus fixed",
-        View.EDGES: "edges of fixed",
-        View.GRID: "warped grid",
-        View.JACOBIAN: "log Jacobian",
-        View.DISPLACEMENT: "displacement (mm)",
-        View.CHECKERBOARD: "checkerboard",
-    }
-    assert set(names) == {view for view in View if view.composed}
-    for view, name in names.items():
-        shown(view, name)
-        says = view in (View.GRID, View.JACOBIAN, View.DISPLACEMENT)
-        assert finished.result.says.isVisibleTo(finished) == says
-    press(finished.result.views[View.JACOBIAN])
-    press(finished.result.views[View.CHECKERBOARD])  # overtakes it
-    qtbot.waitUntil(lambda: scene.extra.name == "checkerboard", timeout=10_000)
-    qtbot.wait(200)
-    assert scene.extra.name == "checkerboard"
-    assert finished.result.squares.isVisibleTo(finished)
-    press(finished.result.views[View.BLEND])
-    assert not scene.extra.visible
-    assert scene.live.opacity == 0.5
-    assert finished.result.share.isVisibleTo(finished)
-    assert not finished.result.squares.isVisibleTo(finished)
-    press(finished.result.views[View.OVERLAY])
-    assert (scene.fixed.colormap.name, scene.live.opacity) == ("green", 1.0)
+def test_a_first_look_from_the_register_dock(finished: Any, qtbot: Any, press: Any) -> None:
+    looking, scene = finished.controller.looking, finished.controller.scene
+    assert finished.result.overlay.isChecked()
+    press(finished.result.before)
+    qtbot.waitUntil(
+        lambda: scene.extra is not None and scene.extra.name == "moving before", timeout=10_000
+    )
+    assert (scene.fixed.visible, scene.live.visible) == (True, False)
+    assert (looking.look.view, finished.result.before.isChecked()) == (View.BEFORE_AFTER, True)
+    press(finished.result.overlay)
+    assert (scene.live.visible, scene.extra.visible) == (True, False)
+    assert not finished.result.before.isChecked()
 
 
 def test_nothing_to_register_cannot_be_started(make_napari_viewer: Any, press: Any) -> None:

@@ -7,8 +7,9 @@ from napari.components import ViewerModel
 
 from napari_fireants._layers import snapshot
 from napari_fireants._preview import Pictures
-from napari_fireants._scene import Scene
-from napari_fireants._views import Look, Picture, View
+from napari_fireants._scene import PAIRS, Scene
+from napari_fireants._seen import Arrows, Picture
+from napari_fireants._views import Look, View
 
 NOISE = np.random.default_rng(0)
 
@@ -76,18 +77,19 @@ def test_views_of_a_finished_run() -> None:
     assert scene.extra.name == "curtain"
     scene.present(Picture(bytes_ - 0.5, "map", "PiYG", (-1.0, 1.0), folds=bytes_ == 0))
     assert scene.extra.contrast_limits == [-1.0, 1.0]
-    assert scene.folds.visible
-    assert scene.folds.contour == 1
-    scene.present(Picture(bytes_ + 3, "edges", "yellow", over_moved=True))
-    shown = [x.visible for x in (scene.fixed, result, scene.extra, scene.folds)]
+    folds = scene.extras.folds
+    assert folds.visible
+    assert folds.contour == 1
+    scene.present(Picture(bytes_ + 3, "edges", "yellow", over="moved"))
+    shown = [x.visible for x in (scene.fixed, result, scene.extra, folds)]
     assert shown == [False, True, True, False]
     assert result.colormap.name == "gray"
     assert scene.canvas_axes() == (1, 2)
     viewer.dims.order = (2, 0, 1)
     assert scene.canvas_axes() == (0, 1)
-    scene.apply(Look(View.BEFORE_AFTER, before=True))
+    scene.present(Picture(bytes_ + 9, "moving before", over="fixed"))
     assert [x.visible for x in (scene.fixed, result, scene.extra)] == [True, False, True]
-    assert scene.extra.data.max() == 9
+    assert (scene.extra.data.max(), scene.extra.colormap.name) == (9, "magenta")
     scene.apply(Look(View.BLEND, share=0.25))
     assert result.opacity == 0.25
     scene.begin(scene.fixed, scene.moving, snapshot(scene.fixed))
@@ -102,3 +104,84 @@ def test_layers_that_the_user_removed_do_not_matter() -> None:
     bytes_ = np.zeros((4, 5, 6), np.uint8)
     scene.finish(Pictures(np.ones((4, 5, 6), np.float32), bytes_, bytes_, bytes_), {}, None)
     assert "brain (registered)" in viewer.layers
+
+
+def finished(viewer: ViewerModel, scene: Scene) -> None:
+    bytes_ = np.zeros((4, 5, 6), np.uint8)
+    scene.finish(Pictures(np.ones((4, 5, 6), np.float32), bytes_, bytes_, bytes_), {}, None)
+
+
+def test_a_plane_is_written_into_its_picture() -> None:
+    _, scene = scene_with_run()
+    plane = np.full((1, 5, 6), 7, np.uint8)
+    scene.present(Picture(plane, "curtain", folds=plane > 0), (0, 2))
+    data = scene.extra.data
+    assert data.shape == (4, 5, 6)
+    assert data.sum() == plane.sum()
+    assert scene.extras.folds.data.sum() == 30
+    scene.present(Picture(plane + 1, "curtain"), (0, 3))
+    assert scene.extra.data is data  # in place
+    assert (data[2].max(), data[3].max()) == (7, 8)
+    assert not scene.extras.folds.visible
+    scene.present(Picture(plane - 0.5, "log Jacobian"), (0, 3))
+    assert scene.extra.data.dtype != np.uint8
+    assert scene.extra.data[2].max() == 0  # nothing of another picture is left
+    bytes_ = np.zeros((4, 5, 6), np.uint8)
+    scene.present(Picture(bytes_, "curtain"))
+    assert scene.extra.data is bytes_
+
+
+def test_arrows_come_and_go() -> None:
+    _, scene = scene_with_run()
+    vectors = np.zeros((3, 2, 3))
+    vectors[:, 1, 2] = [1, 2, 3]
+    scene.present(Arrows(vectors, np.array([1.0, 2.0, 3.0]), 5.0))
+    layer = scene.extras.arrows
+    assert len(layer.data) == 3
+    assert layer.edge_contrast_limits == (0.0, 5.0)
+    np.testing.assert_allclose(layer.scale, scene.fixed.scale)
+    scene.present(Arrows(vectors[:1], np.array([4.0]), 5.0))
+    assert scene.extras.arrows is layer
+    assert layer.features["mm"].tolist() == [4.0]
+    scene.present(Arrows(vectors[:0], np.zeros(0)))
+    assert len(layer.data) == 0
+    scene.present(Picture(np.zeros((4, 5, 6)), "curtain"))
+    assert not layer.visible
+    assert layer in scene.own
+
+
+def test_images_flicker_by_opacity_alone() -> None:
+    viewer, scene = scene_with_run()
+    finished(viewer, scene)
+    scene.apply(Look(View.FLICKER))
+    scene.flick(True)
+    assert (scene.fixed.visible, scene.live.opacity) == (True, 0.0)
+    scene.flick(False)
+    assert (scene.live.visible, scene.live.opacity) == (True, 1.0)
+    scene.present(Picture(np.zeros((4, 5, 6), np.uint8), "moving before", over="moved"))
+    scene.flick(True, before=True)
+    assert (scene.extra.opacity, scene.live.opacity) == (1.0, 1.0)
+    scene.flick(False, before=True)
+    assert scene.extra.opacity == 0.0
+
+
+def test_the_pair_of_colours() -> None:
+    viewer, scene = scene_with_run()
+    finished(viewer, scene)
+    for name, (below, above) in PAIRS.items():
+        scene.pair = name
+        scene.apply(Look())
+        assert (scene.fixed.colormap.name, scene.live.colormap.name) == (below, above)
+
+
+def test_the_slice_goes_where_a_voxel_is() -> None:
+    viewer, scene = scene_with_run()
+    scene.go((3, 1, 2))
+    assert scene.wanted().planes == ((0, 3),)
+    assert scene.index_at(viewer.dims.point) == (3.0, 1.0, 2.0)
+    viewer.dims.order = (1, 0, 2)
+    assert scene.wanted().planes == ((1, 1),)
+    viewer.add_image(np.zeros((4, 5, 6)), units=("um",) * 3)
+    scene.go((2, 1, 2))
+    assert viewer.dims.point[0] == 4000.0
+    assert scene.index_at(viewer.dims.point) == (2.0, 1.0, 2.0)

@@ -34,7 +34,7 @@ def test_the_manifest_is_valid(repo_root: Path) -> None:
 
     manifest = PluginManifest.from_file(repo_root / "napari_fireants" / "napari.yaml")
     manifest.validate_imports()
-    assert {w.display_name for w in manifest.contributions.widgets} == {"Register"}
+    assert {w.display_name for w in manifest.contributions.widgets} >= {"Register", "Inspect"}
     assert [m.command for m in manifest.contributions.menus["napari/layers/register"]] == [
         "napari-fireants.register"
     ]

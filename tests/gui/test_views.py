@@ -10,20 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry import Grid
 from fireants_engine.transforms import Displacement
+from napari_fireants._compare import curtain, edges
 from napari_fireants._latest import Latest
-from napari_fireants._preview import Pictures
-from napari_fireants._views import (
-    NO_WARP,
-    Look,
-    View,
-    compose,
-    curtain,
-    edges,
-    grid_lines,
-    round_step,
-)
+from napari_fireants._preview import Frames, Pictures
+from napari_fireants._seen import Arrows, Seen, round_step
+from napari_fireants._sources import of_frames, of_result
+from napari_fireants._views import Look, View, compose
+from napari_fireants._warp_views import NO_WARP, grid_lines
 
 SHAPE, SPACING = (20, 30, 40), (2.0, 1.0, 1.5)
 GRID = Grid.identity(SHAPE[::-1], SPACING[::-1])
@@ -35,22 +30,28 @@ def disc(radius: float = 9.0) -> np.ndarray:
     return np.where(inside, np.uint8(200), np.uint8(10))
 
 
-def finished(u: torch.Tensor | None) -> Any:
-    """What a view asks of the engine's Result."""
+def finished(u: torch.Tensor | None, key: Any = None) -> Seen:
+    """A finished run, whole or at a plane."""
     warp = None if u is None else Displacement(u, GRID)
-    determinant = torch.ones((1, *SHAPE))
-    if warp is not None:
-        from fireants_engine.ops import jacobian_determinant
-
-        determinant = jacobian_determinant(warp.u)[0]
-    image = Image(determinant, GRID, name="jacobian")
-    return SimpleNamespace(warp_field=warp, grid=GRID, jacobian=lambda: image)
-
-
-def picture(view: View, u: torch.Tensor | None = None, **sliders: Any) -> Any:
     fixed, moved = disc(), disc(8.0)
-    pictures = Pictures(moved.astype(np.float32), fixed, moved, fixed)
-    return compose(Look(view, **sliders), pictures, finished(u), SPACING, (1, 2))
+    pictures = Pictures(moved.astype(np.float32), fixed, moved, disc(5.0))
+    inverse = None if u is None else Displacement(-u, GRID)
+    result = SimpleNamespace(warp_field=warp, inverse_warp_field=inverse, grid=GRID)
+    axes = [axis for axis in range(3) if axis != (key[0] if key else 0)]
+    return of_result(pictures, result, key, SPACING, axes)
+
+
+def picture(view: View, u: torch.Tensor | None = None, key: Any = None, **sliders: Any) -> Any:
+    return compose(Look(view, **sliders), finished(u, key))
+
+
+def bent() -> torch.Tensor:
+    """A smooth warp of a few voxels."""
+    z, y, x = np.indices(SHAPE, dtype=np.float32)
+    away = ((z - 10) / 4) ** 2 + ((y - 15) / 6) ** 2 + ((x - 20) / 6) ** 2
+    return torch.from_numpy(np.stack([1.0, -2.0, 2.5])[:, None, None, None] * np.exp(-away))[
+        None
+    ].float()
 
 
 def still() -> torch.Tensor:
@@ -108,7 +109,7 @@ def test_steps_are_round_numbers(value: float, step: float) -> None:
 
 def test_the_warped_grid_says_its_step() -> None:
     shown = picture(View.GRID, still(), lines=10)
-    assert shown.over_moved
+    assert shown.over == "moved"
     assert shown.note == "Lines every 10 mm."  # 60 mm in the longest
     assert NO_WARP in picture(View.GRID).note
 
@@ -139,12 +140,120 @@ def test_displacement_is_in_mm() -> None:
     assert picture(View.DISPLACEMENT).note == NO_WARP
 
 
-def test_every_composed_view_has_a_picture_on_the_grid() -> None:
-    for view in View:
-        if view.composed:
-            assert picture(view, still()).data.shape == SHAPE
-    with pytest.raises(ValueError, match="not composed"):
-        picture(View.BLEND)
+COMPOSED = [view for view in View if view.composed]
+
+
+@pytest.mark.parametrize("view", COMPOSED)
+def test_every_composed_view_has_a_picture_on_the_grid(view: View) -> None:
+    shown = picture(view, bent())
+    if view is View.ARROWS:
+        assert shown.vectors.shape[1:] == (2, 3)
+    else:
+        assert shown.data.shape == SHAPE
+
+
+def test_what_is_not_composed_says_so() -> None:
+    for look in (Look(View.BLEND), Look(View.FLICKER), Look(View.BEFORE_AFTER)):
+        assert not look.composed
+        with pytest.raises(ValueError, match="not composed"):
+            compose(look, finished(None))
+
+
+@pytest.mark.parametrize("key", [(0, 10), (0, 0), (1, 15), (2, 39)])
+@pytest.mark.parametrize("view", [v for v in COMPOSED if v not in (View.ARROWS, View.INVERSE)])
+def test_a_plane_shows_what_the_whole_shows_there(view: View, key: tuple[int, int]) -> None:
+    u = bent()
+    axes = [axis for axis in range(3) if axis != key[0]]
+    seen = finished(u)
+    whole = compose(Look(view), Seen(**{**seen.__dict__, "axes": axes})).data
+    plane = picture(view, u, key).data
+    if view is View.EDGES:  # of a slice they are smoothed in the slice only
+        assert plane.shape == np.take(whole, [key[1]], key[0]).shape
+        return
+    np.testing.assert_allclose(plane, np.take(whole, [key[1]], key[0]), atol=1e-5)
+
+
+def test_before_is_the_moving_image_as_it_was() -> None:
+    beside = picture(View.BEFORE_AFTER, before=True)
+    assert beside.over == "fixed"
+    assert np.array_equal(beside.data, disc(5.0))
+    assert picture(View.FLICKER, before=True, key=(0, 10)).over == "moved"
+
+
+def test_arrows_lie_in_the_slice_and_tell_their_true_length() -> None:
+    u = still()
+    u[:, 0], u[:, 2] = 3.0, 4.0
+    shown = picture(View.ARROWS, u, (0, 7), arrows=10, longer=2.0)
+    assert isinstance(shown, Arrows)
+    starts, ways = shown.vectors[:, 0], shown.vectors[:, 1]
+    assert np.all(starts[:, 0] == 7)
+    assert np.all(ways == [0.0, 0.0, 8.0])
+    np.testing.assert_allclose(shown.mm, 4 * 1.5)
+    assert np.unique(np.diff(np.unique(starts[:, 2])) * 1.5) == pytest.approx([10.5])  # of 10 mm
+    assert shown.note == "Arrows every 10 mm, drawn 2 times as long; the longest in this slice " \
+        "is 6.0 mm."  # fmt: skip
+    assert len(picture(View.ARROWS, still(), (0, 7)).mm) == 0
+    assert picture(View.ARROWS).note == NO_WARP
+    everywhere = picture(View.ARROWS, u, arrows=10)
+    np.testing.assert_allclose(everywhere.mm, np.hypot(6.0, 6.0))
+
+
+def test_the_inverse_error_is_told_in_mm() -> None:
+    shown = picture(View.INVERSE, still())
+    assert shown.data.max() == 0
+    assert "miss by 0.000 mm in the mean" in shown.note
+    assert picture(View.INVERSE).note == NO_WARP
+    assert picture(View.INVERSE, bent()).data.max() > 0.1  # minus the warp is no inverse
+
+
+class Standing:
+    """What does not change in a run."""
+
+    shape, spacing, grid, limits = SHAPE, SPACING, GRID, (0.0, 255.0)
+
+    def fixed(self) -> np.ndarray:
+        return disc()
+
+    def before(self, grid: Grid) -> np.ndarray:
+        return np.full(grid.shape, 7, np.uint8)
+
+
+def slab(u: torch.Tensor, index: int) -> Displacement:
+    """The warp on three planes, as a preview brings it."""
+    box = [slice(index - 1, index + 2), slice(0, 30), slice(0, 40)]
+    return Displacement(u[:, :, box[0]], GRID.part(box))
+
+
+@pytest.mark.parametrize("view", [v for v in COMPOSED if v not in (View.EDGES, View.INVERSE)])
+def test_the_newest_preview_shows_what_the_result_shows(view: View) -> None:
+    u, key = bent(), (0, 10)
+    frames = Frames({key: disc(8.0)[10].astype(np.float32)}, {key: slab(u, 10)})
+    seen = of_frames(frames, Standing(), key, 1.0, (1, 2))  # type: ignore[arg-type]
+    running, after = compose(Look(view), seen), picture(view, u, key)
+    if isinstance(running, Arrows):
+        np.testing.assert_allclose(running.vectors, after.vectors, atol=1e-6)
+    else:
+        np.testing.assert_allclose(running.data, after.data, atol=1e-5)
+    assert running.note == after.note
+    assert seen.before().shape == (1, 30, 40)
+
+
+@pytest.mark.parametrize("view", [View.CHECKERBOARD, View.GRID, View.JACOBIAN, View.ARROWS])
+def test_a_coarse_preview_of_the_volume(view: View) -> None:
+    coarse = GRID.resized((20, 15, 10))
+    warp = Displacement(torch.full((1, 3, 10, 15, 20), 0.5), coarse)
+    frames = Frames({None: disc(8.0).astype(np.float32)}, {None: warp})
+    seen = of_frames(frames, Standing(), None, 2.0, (0, 1, 2))  # type: ignore[arg-type]
+    assert seen.spacing == (4.0, 2.0, 3.0)
+    shown = compose(Look(view), seen)
+    if isinstance(shown, Arrows):
+        np.testing.assert_allclose(shown.vectors[:, 1], 1.0)  # in voxels of the fixed grid
+        assert (shown.vectors[:, 0].max(axis=0) > np.array(SHAPE) * 0.6).all()
+    else:
+        assert shown.data.shape == SHAPE
+    assert of_frames(Frames({None: disc()}), Standing(), None, 2.0, (0, 1, 2)).fixed.shape == (  # type: ignore[arg-type]
+        10, 15, 20,
+    )  # fmt: skip
 
 
 def test_only_the_newest_wish_is_shown(qtbot: Any) -> None:

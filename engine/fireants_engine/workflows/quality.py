@@ -35,13 +35,13 @@ def similarities(result: Result) -> dict[str, tuple[float, float]]:
     Before: the identity in mm, not the start that the recipe found.
     """
     ctx = ExecutionContext.create("cpu")
-    masks = [
+    fixed_mask, moving_mask = (
         None if image.mask is None else image.mask.to(ctx.dtype)[None, None]
         for image in (result.fixed, result.moving)
-    ]
+    )
     pair = Pair(
         normalise(result.fixed, ctx), normalise(result.moving, ctx), result.grid,
-        result.moving.grid, *masks,
+        result.moving.grid, fixed_mask, moving_mask,
     )  # fmt: skip
     warp = result.warp_field
     still = pair.voxel_matrices([Affine.identity(result.grid.dim)], ctx)

@@ -149,13 +149,13 @@ def _record(report: dict[str, Any]) -> str:
 
 
 def render(report: dict[str, Any], pictures: dict[str, bytes]) -> str:
-    """The page as HTML text; pictures are PNG bytes by name and are inlined."""
+    """The page as HTML text; pictures are PNG bytes by name (or caption) and are inlined."""
     inputs = report["inputs"]
     title = f"{inputs['moving']['name']} onto {inputs['fixed']['name']}"
     figures = {}
     for name, data in pictures.items():
         inlined = base64.b64encode(data).decode("ascii")
-        caption = escape(CAPTIONS[name])
+        caption = escape(CAPTIONS.get(name, name))
         figures[name] = (
             f'<figure><img alt="{caption}" src="data:image/png;base64,{inlined}">'
             f"<figcaption>{caption}</figcaption></figure>"
