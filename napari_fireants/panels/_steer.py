@@ -47,13 +47,13 @@ class SteerPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(_lines(caption(HINT), 3))
+        layout.addWidget(caption(HINT))
         layout.addLayout(self._hands())
         self.moves = self._moves()
         layout.addWidget(self.moves)
         layout.addLayout(self._landmarks())
         layout.addLayout(self._back())
-        self.start = _lines(caption(), 2)
+        self.start = caption()
         self.reset = button(
             "Start as the recipe says", "Forget where the run would start", self._forget
         )
@@ -144,6 +144,9 @@ class SteerPanel(QWidget):
 
     def _back(self) -> QHBoxLayout:
         self.back = QComboBox()
+        narrow = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.back.setSizeAdjustPolicy(narrow)
+        self.back.setMinimumContentsLength(8)
         for way in Back:
             self.back.addItem(way.value, way)
         tip = (
@@ -154,7 +157,7 @@ class SteerPanel(QWidget):
         self.back.setAccessibleName("After a change go on")
         guard_wheel(self.back)
         self.back.currentIndexChanged.connect(self._choose_back)
-        label = QLabel("After a change go on")
+        label = QLabel("Then go on")
         label.setToolTip(tip)
         row = QHBoxLayout()
         row.addWidget(label)
@@ -305,15 +308,8 @@ class SteerPanel(QWidget):
         self.start.setText("The next run starts where you put the image, not as its recipe says.")
         shown = self._made[-4:]
         more = f"{len(self._made) - len(shown)} earlier changes.\n" if len(self._made) > 4 else ""
-        _lines(self.changes, 2 * len(shown))
         self.changes.setText(more + "\n".join(f"• {text}" for text in shown))
         self.changes.setVisible(bool(self._made))
-
-
-def _lines(label: QLabel, number: int) -> QLabel:
-    """A scroll area asks for least heights, not for those that a width needs."""
-    label.setMinimumHeight(number * label.fontMetrics().lineSpacing() + 4)
-    return label
 
 
 def _toggle(text: str, tip: str, toggled: Callable[[bool], object]) -> QPushButton:

@@ -34,6 +34,7 @@ from napari_fireants.panels._stages import StagesEditor
 from napari_fireants.panels._steer import SteerPanel
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
+    Column,
     Message,
     button,
     caption,
@@ -84,7 +85,7 @@ class RegisterPanel(QWidget):
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
-        body = QWidget()
+        body = Column()
         layout = QVBoxLayout(body)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(5)
@@ -295,7 +296,8 @@ class RegisterPanel(QWidget):
         other = "" if self.session.state.active else self.session.busy_with
         if other:
             why = f"{other}; wait until it is done, or stop it"
-        self.run.setText("Waiting for the batch" if self.controller.batch.running else "Register")
+        batch = bool(other) and self.controller.batch.running
+        self.run.setText("Waiting for the batch" if batch else "Register")
         self.run.setToolTip(why or "Bring the moving image onto the fixed one")
         if self.session.state is State.IDLE:
             self.status.setText("Ready." if ready else "Choose a fixed and a moving image.")
