@@ -1,7 +1,4 @@
-"""Sample data for napari's File > Open Sample; no torch, no engine.
-
-Layers follow the plugin's convention: data in (z, y, x), layer world = LPS mm reversed.
-"""
+"""Sample data for napari's File > Open Sample; no torch."""
 
 from __future__ import annotations
 
@@ -14,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from fireants_engine.geometry import Grid
+from napari_fireants._layers import placed
 from napari_fireants._preview import robust_limits
-
-LayerData = tuple[np.ndarray, dict[str, Any], str]
+from napari_fireants._read_images import LayerData, open_image
 
 
 def sample_folder() -> Path:
@@ -56,35 +54,14 @@ def load_phantoms() -> ModuleType:
     return sys.modules[name]
 
 
-def _geometry(spacing: Any, origin: Any, direction: Any) -> dict[str, Any]:
-    """Layer arguments for an ITK geometry (x, y(, z), LPS mm)."""
-    dim = len(spacing)
-    linear = np.reshape(direction, (dim, dim)) * np.asarray(spacing)
-    affine = np.eye(dim + 1)
-    affine[:dim, :dim] = linear[::-1, ::-1]
-    affine[:dim, dim] = np.asarray(origin)[::-1]
-    return {
-        "affine": affine,
-        "units": ("mm",) * dim,
-        "axis_labels": ("z", "y", "x")[3 - dim :],
-    }
-
-
 def _look(colormap: str, array: np.ndarray) -> dict[str, Any]:
     limits = robust_limits(array)
     return {"colormap": colormap, "blending": "additive", "contrast_limits": limits}
 
 
 def _brain(name: str, title: str, colormap: str) -> LayerData:
-    import SimpleITK as sitk
-
-    path = sample_path(name)
-    image = sitk.ReadImage(str(path))
-    array = sitk.GetArrayFromImage(image)
-    kwargs = _geometry(image.GetSpacing(), image.GetOrigin(), image.GetDirection())
-    kwargs |= {"name": title, "metadata": {"fireants": {"path": str(path)}}}
-    kwargs |= _look(colormap, array)
-    return array, kwargs, "image"
+    ((array, kwargs, kind),), _ = open_image(sample_path(name))
+    return array, kwargs | {"name": title} | _look(colormap, array), kind
 
 
 def brain_pair() -> list[LayerData]:
@@ -101,17 +78,16 @@ def _phantom(phantom: Any, title: str) -> list[LayerData]:
         ("moving", phantom.moving, phantom.moving_lattice, "magenta"),
         ("fixed", phantom.fixed, phantom.fixed_lattice, "green"),
     ):
-        kwargs = _geometry(where.spacing, where.origin, where.direction)
-        kwargs |= {"name": f"{title} ({what})", **_look(colormap, array)}
-        out.append((array, kwargs, "image"))
-    kwargs = _geometry(
-        phantom.moving_lattice.spacing,
-        phantom.moving_lattice.origin,
-        phantom.moving_lattice.direction,
-    )
+        kwargs = _place(array, where) | _look(colormap, array)
+        out.append((array, kwargs | {"name": f"{title} ({what})"}, "image"))
+    kwargs = _place(phantom.moving_labels, phantom.moving_lattice)
     kwargs |= {"name": f"{title} labels (moving)", "visible": False}
     out.append((phantom.moving_labels, kwargs, "labels"))
     return out
+
+
+def _place(array: np.ndarray, where: Any) -> dict[str, Any]:
+    return placed(Grid(array.shape[::-1], where.spacing, where.origin, where.direction))
 
 
 def phantom_2d() -> list[LayerData]:
