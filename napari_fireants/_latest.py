@@ -15,8 +15,10 @@ LOOK_MS = 20
 class Latest(QObject):
     """Runs functions in a thread, one at a time; those that were overtaken never begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: bool = True) -> None:
+        """engine: the functions need torch, see `Task`."""
         super().__init__()
+        self._engine = engine
         self._task: Task | None = None
         self._shown: tuple[Callable[[Any], None], Callable[[str], None]] | None = None
         self._next: tuple[Any, ...] | None = None
@@ -47,7 +49,7 @@ class Latest(QObject):
             return
         (work, *shown), self._next = self._next, None
         self._shown = (shown[0], shown[1])
-        self._task = Task(work)
+        self._task = Task(work, engine=self._engine)
         self._timer.start()
 
     def _tick(self) -> None:

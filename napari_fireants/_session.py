@@ -144,6 +144,8 @@ class Session(QObject):
         self._link = Link()
         self._run: Task | None = None
         self._task: tuple[Task, Callable[[Any], None]] | None = None
+        self._errand = ""
+        self._stop_task: Callable[[], None] | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._tick)
@@ -165,6 +167,13 @@ class Session(QObject):
     def busy(self) -> bool:
         """A run, or a task after it, is at work."""
         return self._run is not None or self._task is not None
+
+    @property
+    def busy_with(self) -> str:
+        """What is at work, for people; empty when nothing is."""
+        if self._run is not None:
+            return "A registration is still at work"
+        return self._errand if self._task is not None else ""
 
     def _set(self, state: State) -> None:
         if state is not self._state:
@@ -218,14 +227,21 @@ class Session(QObject):
         self.product = product
         self.product_changed.emit(product)
 
-    def submit(self, function: Callable[[], Any], done: Callable[[Any], None]) -> bool:
+    def submit(
+        self,
+        function: Callable[[], Any],
+        done: Callable[[Any], None],
+        what: str = "Another task is still at work",
+        stop: Callable[[], None] | None = None,
+    ) -> bool:
         """Run `function` in a thread and `done(value)` on the GUI thread; False while busy.
 
-        An exception arrives as the `failed` signal.
+        An exception arrives as the `failed` signal. what: for people who want to start something
+        else; stop: ends the task early when the window closes.
         """
         if self.busy:
             return False
-        self._task = Task(function), done
+        self._task, self._errand, self._stop_task = (Task(function), done), what, stop
         self._timer.start()
         self.busy_changed.emit(True)
         return True
@@ -234,6 +250,8 @@ class Session(QObject):
         """Stop and wait for the worker, for a window that is closing; keeps no result."""
         self._link.discard = True
         self._link.stop()
+        if self._task is not None and self._stop_task is not None:
+            self._stop_task()
         for task in (self._run, self._task[0] if self._task else None):
             if task is not None:
                 task.join(seconds)

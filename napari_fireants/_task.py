@@ -12,14 +12,20 @@ class Task:
     """A function in a thread of its own; its outcome is kept until somebody looks.
 
     It begins once `after` is set: what the start changes in the window is painted before that.
+    engine: torch and the engine are loaded before.
     """
 
-    def __init__(self, function: Callable[[], Any], after: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[[], Any],
+        after: threading.Event | None = None,
+        engine: bool = True,
+    ) -> None:
         self.value: Any = None
         self.error: str | None = None
         self.details = ""
         self._function: Callable[[], Any] | None = function
-        self._after = after
+        self._after, self._engine = after, engine
         self._thread = threading.Thread(target=self._run, name="fireants", daemon=True)
         self._thread.start()
 
@@ -38,7 +44,8 @@ class Task:
         if self._after is not None:
             self._after.wait()
         try:
-            import_engine()
+            if self._engine:
+                import_engine()
         except Exception as error:
             self.error, self.details = explain(error), traceback.format_exc()
             return

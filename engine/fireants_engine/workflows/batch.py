@@ -70,9 +70,9 @@ class BatchRun:
     Only pairs of the same sizes and spacings go together. A pair that fails does not hold up the
     others: a batch that cannot run as one is halved until it can. summary.csv and summary.html are
     written anew whenever pairs have ended. again: run what is finished already, too.
-    settled: entries of an earlier run of this table that are left as they are, but stand in the
-    summary. on_batch: called with the entries that start together; on_entry: with each that has
-    ended (kept, done, stopped or failed).
+    settled: entries, such as those of an earlier run of this table, that are left as they are but
+    stand in the summary. on_batch: called with the entries that start together; on_entry: with
+    each that has ended (kept, done, stopped or failed).
     """
 
     rows: Sequence[Row]
@@ -105,9 +105,12 @@ class BatchRun:
     def _groups(self) -> Iterator[list[tuple[Entry, Case]]]:
         """Rows that go together, in order; images are read only shortly before they run."""
         open_groups: list[list[tuple[Entry, Case]]] = []
-        for entry in [entry for entry in self.entries if entry.status == "waiting"]:
+        settled = {entry.row.name for entry in self.settled}
+        for entry in self.entries:
             if self.control.stopped:
                 return
+            if entry.row.name in settled:
+                continue
             if self._kept(entry):
                 self._tell(entry)
                 continue
