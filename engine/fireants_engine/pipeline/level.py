@@ -240,16 +240,9 @@ class LevelRun:
             return
         if request := self.control.take_request():
             own = take(self.state, [0], len(self.tracks))
-            transform = self.deformation.transform(self.pair.each[0], own)
-            made = member.previewer
-            yield ev.Preview(
-                stage=self.stage,
-                frames=made.frames(request, transform),
-                warps=made.warps(request, transform),
-                points_mm=made.points(request, transform),
-                pair=member.number,
-                **stamp,
-            )
+            pair = self.pair.each[0]
+            made = member.previewer.make(request, lambda: self.deformation.transform(pair, own))
+            yield ev.Preview(stage=self.stage, pair=member.number, **made, **stamp)
 
     # ------------------------------------------------------------- looks at the loss
     def _told(self) -> Generator[ev.Event, None, list[list[float]]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,28 +27,35 @@ class Previewer:
     moving: Image
     grid: Grid
     spent_seconds: float = field(default=0.0)
+    last_seconds: float = field(default=0.0)
 
     def affordable(self, run_seconds: float) -> bool:
-        """True while previews have taken less than their share of the run so far."""
-        return self.spent_seconds <= BUDGET * run_seconds
+        """True while previews, with one more like the last, stay within their share so far."""
+        return self.spent_seconds + self.last_seconds <= BUDGET * run_seconds
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
+    def make(self, request: PreviewRequest, transform: Callable[[], Transform]) -> dict[str, Any]:
+        """The fields of a Preview event; transform: gives the present map, which costs as well."""
         started = time.perf_counter()
-        yield
-        self.spent_seconds += time.perf_counter() - started
+        now = transform()
+        out = {
+            "frames": self.frames(request, now),
+            "warps": self.warps(request, now),
+            "points_mm": self.points(request, now),
+        }
+        self.last_seconds = time.perf_counter() - started
+        self.spent_seconds += self.last_seconds
+        return out
 
     def frames(self, request: PreviewRequest, transform: Transform) -> Mapping[Any, np.ndarray]:
         """CPU float32 arrays: key (axis, index) -> plane, None -> (coarse) volume."""
         out: dict[Any, np.ndarray] = {}
-        with self._timed():
-            if request.volume_shrink is not None:
-                target = level_grid(self.grid, request.volume_shrink, 8)
-                out[None] = warp_image(self.moving, transform, target).numpy()
-            for axis, index in request.planes:
-                plane = self.grid.plane(axis, index)
-                frame = warp_image(self.moving, transform, plane).numpy()
-                out[(axis, index)] = frame.squeeze(axis)
+        if request.volume_shrink is not None:
+            target = level_grid(self.grid, request.volume_shrink, 8)
+            out[None] = warp_image(self.moving, transform, target).numpy()
+        for axis, index in request.planes:
+            plane = self.grid.plane(axis, index)
+            frame = warp_image(self.moving, transform, plane).numpy()
+            out[(axis, index)] = frame.squeeze(axis)
         return out
 
     def warps(self, request: PreviewRequest, transform: Transform) -> Mapping[Any, Displacement]:
@@ -61,21 +67,19 @@ class Previewer:
         out: dict[Any, Displacement] = {}
         if not request.warp:
             return out
-        with self._timed():
-            alone = transform.then(affine_factor(transform).inverse())
-            if request.volume_shrink is not None:
-                target = level_grid(self.grid, request.volume_shrink, 8)
-                out[None] = Displacement.from_mm(alone.displacement(target), target)
-            for axis, index in request.planes:
-                out[(axis, index)] = _slab(alone, self.grid, axis, index)
+        alone = transform.then(affine_factor(transform).inverse())
+        if request.volume_shrink is not None:
+            target = level_grid(self.grid, request.volume_shrink, 8)
+            out[None] = Displacement.from_mm(alone.displacement(target), target)
+        for axis, index in request.planes:
+            out[(axis, index)] = _slab(alone, self.grid, axis, index)
         return out
 
     def points(self, request: PreviewRequest, transform: Transform) -> np.ndarray | None:
         """The points that were asked for through the present map, moving mm."""
         if request.points_mm is None:
             return None
-        with self._timed():
-            return transform(as_points(request.points_mm, self.grid.dim))
+        return transform(as_points(request.points_mm, self.grid.dim))
 
 
 def _slab(warp: Transform, grid: Grid, axis: int, index: int) -> Displacement:

@@ -181,26 +181,30 @@ def test_previews_take_no_more_than_their_share(small_pair) -> None:
     assert 0 < BUDGET <= 0.1
 
 
-def test_making_frames_is_counted(small_pair, monkeypatch) -> None:
+def test_what_is_made_is_counted_and_the_next_is_expected_to_cost_as_much(
+    small_pair, monkeypatch
+) -> None:
     ticks = iter([100.0, 100.25, 200.0, 200.5])
     clock = SimpleNamespace(perf_counter=lambda: next(ticks))
     monkeypatch.setattr("fireants_engine.pipeline.preview.time", clock)
     previewer = Previewer(small_pair[1], small_pair[0].grid)
     for _ in range(2):
-        previewer.frames(PreviewRequest(((0, 3),)), Affine.identity(2))
+        previewer.make(PreviewRequest(((0, 3),)), lambda: Affine.identity(2))
     assert previewer.spent_seconds == pytest.approx(0.75)
+    assert not previewer.affordable(0.99 * 1.25 / BUDGET)
+    assert previewer.affordable(1.01 * 1.25 / BUDGET)
 
 
 def test_a_request_waits_while_the_share_is_used_up(small_pair, ctx, monkeypatch) -> None:
     """An expensive first picture delays the second, but does not lose it."""
     made: list[Transform] = []
 
-    def expensive(self: Previewer, request: PreviewRequest, transform: Transform) -> dict[Any, Any]:
-        made.append(transform)
+    def expensive(self: Previewer, request: PreviewRequest, transform: Any) -> dict[str, Any]:
+        made.append(transform())
         self.spent_seconds += 1e6
         return {}
 
-    monkeypatch.setattr(Previewer, "frames", expensive)
+    monkeypatch.setattr(Previewer, "make", expensive)
     control = Control()
     control.request_preview(PreviewRequest(((0, 1),)))
     for event in run_plan(plan(Rigid(), 12, 12), *small_pair, ctx, control):
