@@ -70,9 +70,9 @@ class Autosave:
         self._lock = threading.Lock()
         table.changed.connect(self._changed)
 
-    def saved(self) -> None:
-        """The landmarks as they are now are in a file of the person's."""
-        self._safe = self._table.rows
+    def saved(self, rows: tuple[Row, ...]) -> None:
+        """These landmarks are in a file of the person's."""
+        self._safe = rows
         self.flush()
 
     def _changed(self) -> None:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
+from qtpy.QtCore import QCoreApplication
 
 from fireants_engine.errors import InputError
+from napari_fireants._autosave import Autosave
 from napari_fireants._following import Follower, settled
 from napari_fireants._landmark_term import with_landmarks
 from napari_fireants._landmarks import Column, LandmarkTable, Mapped, Place, Row
@@ -51,10 +53,23 @@ class Landmarking:
         self.running = False
         self._wanted: Kind | None = None
         self._fitter, self._latest = Fitter(), Latest()
+        self.autosave = Autosave(table, self._names)
+        app = QCoreApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.autosave.flush)
         self._step_mm = 0.5
         self._rows: tuple[Row, ...] = ()
         self._pending: Follower | None = None
         table.changed.connect(self._changed)
+
+    def _names(self) -> tuple[str, str]:
+        fixed, moving = self.marks.images()
+        return "fixed" if fixed is None else fixed.name, "moving" if moving is None else moving.name
+
+    @property
+    def trying(self) -> bool:
+        """A fit is wanted, shown or still computed."""
+        return self._wanted is not None
 
     @property
     def busy(self) -> bool:
@@ -106,6 +121,7 @@ class Landmarking:
     def end(self) -> None:
         """The run has ended, with a result or without; or another result takes its place."""
         self.running = False
+        self.table.set_mapped("now", {})
         self._follow_result()
 
     def _follow_result(self) -> None:

@@ -27,7 +27,8 @@ Mapped = Mapping[int, tuple[Place, Place]]
 """Key of a pair -> its fixed place, and where a map takes that."""
 
 COLUMNS: tuple[Column, ...] = ("before", "now", "after")
-STRENGTH = 0.01
+STRENGTH = 1e-4
+"""Of the term. Between two brains, places 3 mm from where intensities bring them end .5 mm off."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ A point of the fixed image stands where it is. One of the moving image stands at
 the world while the moving image is shown as it was loaded; while it is shown registered (live, a
 result, or a fit on trial) it stands where the present map has brought it, on the structure that
 one sees, and a place it is dragged to is taken back through the map. The lines between both show
-what is left: the distance in the table is that in the moving image.
+what is left, drawn onto the slice that is shown where they pass near it; the distance in the table
+is that in the moving image.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_fireants._extras import shape_of
 from napari_fireants._following import Follower
 from napari_fireants._landmarks import LandmarkTable, Place, Row, Side
-from napari_fireants._layers import coordinates_of, like, places_mm, world_of
+from napari_fireants._layers import coordinates_at, coordinates_of, like, places_mm, world_of
 from napari_fireants._seen import BEFORE
 
 if TYPE_CHECKING:
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
 SIDES: tuple[Side, Side] = ("fixed", "moving")
 COLOURS = {"fixed": "#56b4e9", "moving": "#e69f00"}
 """Sky blue and orange of Okabe and Ito; told apart by their shapes, too."""
-SYMBOLS = {"fixed": "cross", "moving": "x"}
-WORST, CHOSEN, OFF, LINE = "#f0e442", "#ffffff", "#808080", "#ffffff"
-SIZE, NEAR = 0.028, 0.02
-"""Size of a point, and how far from the slice it is still shown: shares of the longest side."""
+SYMBOLS = {"fixed": "ring", "moving": "x"}
+WORST, CHOSEN, OFF, LINE = "#d55e00", "#ffffff", "#808080", "#56b4e9"
+SIZE, NEAR = 0.025, 0.02
+"""Size of a point, and how far from the slice a line is still shown: shares of the longest side."""
 
 Images = Callable[[], tuple["Layer | None", "Layer | None"]]
 
@@ -53,12 +55,15 @@ class Marks:
         self.exact: Callable[[np.ndarray], np.ndarray] | None = None
         self._keys: dict[Side, list[int]] = {"fixed": [], "moving": []}
         self._place: Layer | None = None
+        self._shape: tuple[int, ...] = ()
         self._watched: list[Layer] = []
         self._writing = False
         table.changed.connect(self.write)
         table.selected_changed.connect(self._select)
         table.measured.connect(self.write)
         viewer.layers.events.removed.connect(self._gone)
+        for event in ("current_step", "order", "ndisplay"):
+            getattr(viewer.dims.events, event).connect(self._sliced)
 
     # ------------------------------------------------------------ what is shown
     @property
@@ -110,7 +115,8 @@ class Marks:
         with self._quiet():
             for side in SIDES:
                 self._write_points(side, rows)
-            self._write_lines(rows)
+            self._write_lines()
+            self._raise()
 
     def open(self) -> None:
         """Make the layers where they are missing; the active layer stays."""
@@ -120,7 +126,7 @@ class Marks:
         with self._quiet():
             if self._place is not None and self._place != fixed:
                 self._put_like(fixed)
-            self._place = fixed
+            self._place, self._shape = fixed, shape_of(fixed)
             if all(side in self.points for side in SIDES) and self.lines is not None:
                 return
             selection = self.viewer.layers.selection
@@ -129,27 +135,24 @@ class Marks:
             selection.clear()
             selection.update(layer for layer in chosen if layer in self.viewer.layers)
             selection.active = active
-            self._thicken(fixed)
 
     def _make(self, fixed: Layer) -> None:
         where, dim = like(fixed), fixed.ndim
-        size = SIZE * max(fixed.extent.data[1] - fixed.extent.data[0] + 1)
+        size = SIZE * max(self._shape)
         if self.lines is None:
             self.lines = self.viewer.add_vectors(
                 np.zeros((0, 2, dim)), ndim=dim, name="landmark residuals", edge_color=LINE,
-                edge_width=size / 8, vector_style="line", length=1, **where,
+                edge_width=size / 6, vector_style="line", length=1, **where,
             )  # fmt: skip
-            self.lines.projection_mode = "all"
         for side in SIDES:
             if side in self.points:
                 continue
             layer = self.viewer.add_points(
                 np.zeros((0, dim)), ndim=dim, name=f"{side} landmarks", symbol=SYMBOLS[side],
                 face_color=COLOURS[side], border_color="black", border_width=0.08, size=size,
-                features={"name": np.array([], dtype=object)}, canvas_size_limits=(11, 40),
+                features={"name": np.array([], dtype=object)}, canvas_size_limits=(2, 26),
                 text=_text(side), **where,
             )  # fmt: skip
-            layer.projection_mode = "rescale_linear"
             layer.feature_defaults = {"name": ""}
             layer.metadata["fireants landmarks"] = side
             layer.events.data.connect(lambda event, side=side: self._edited(side, event))
@@ -167,15 +170,6 @@ class Marks:
         for layer in self.own:
             for name, value in like(fixed).items():
                 setattr(layer, name, value)
-
-    def _thicken(self, fixed: Layer) -> None:
-        """Points near the slice are shown on it, the smaller the farther; images do not change."""
-        dims = self.viewer.dims
-        if any(dims.margin_left) or any(dims.margin_right):
-            return
-        corners = [world_of(self.viewer, fixed, each) for each in fixed.extent.data]
-        reach = NEAR * float(np.max(np.abs(corners[1] - corners[0])))
-        dims.margin_left = dims.margin_right = (reach,) * dims.ndim
 
     def _write_points(self, side: Side, rows: list[Row]) -> None:
         layer = self.points[side]
@@ -196,40 +190,80 @@ class Marks:
         self._style(side)
 
     def _style(self, side: Side) -> None:
-        """Selected ones are ringed in white, the worst pair in yellow; those that are off grey."""
+        """Selected ones are larger with a white rim, the worst has a red one; grey: not enabled."""
         layer, keys, table = self.points[side], self._keys[side], self.table
         chosen, worst = set(table.selected), table.worst
         look = [
             (COLOURS[side] if table.row(key).enabled else OFF,
              CHOSEN if key in chosen else WORST if key == worst else "#000000",
-             0.2 if key in chosen or key == worst else 0.08)
+             0.2 if key in chosen or key == worst else 0.08,
+             SIZE * max(self._shape) * (1.4 if key in chosen else 1.0))
             for key in keys
         ]  # fmt: skip
         if look == layer.metadata.get("fireants look") or not look:
             return
         layer.metadata["fireants look"] = look
-        faces, borders, widths = zip(*look, strict=True)
+        faces, borders, widths, sizes = zip(*look, strict=True)
         layer.face_color, layer.border_color = list(faces), list(borders)
-        layer.border_width = list(widths)
+        layer.border_width, layer.size = list(widths), list(sizes)
         layer.selected_data = {i for i, key in enumerate(keys) if key in chosen}
 
-    def _write_lines(self, rows: list[Row]) -> None:
-        if self.lines is None:
+    def _write_lines(self) -> None:
+        lines = self.lines
+        if lines is None:
             return
+        rows = [row for row in self.table.rows if fits(row, lines.ndim)]
         ends = [(row.key, row.fixed_mm, self.seen(row, "moving")) for row in rows]
         whole = [(key, own, other) for key, own, other in ends if own and other]
-        data = np.zeros((0, 2, self.lines.ndim))
+        data, keys = np.zeros((0, 2, lines.ndim)), [key for key, _, _ in whole]
         if whole:
-            own = coordinates_of(self.lines, np.array([each[1] for each in whole]))
-            other = coordinates_of(self.lines, np.array([each[2] for each in whole]))
-            data = np.stack([own, other - own], axis=1)
-        if not np.array_equal(self.lines.data, data):
-            self.lines.data = data
+            own = coordinates_of(lines, np.array([each[1] for each in whole]))
+            other = coordinates_of(lines, np.array([each[2] for each in whole]))
+            data, near = self._onto_slice(own, other)
+            keys = [key for key, shown in zip(keys, near, strict=True) if shown]
+        if not np.array_equal(lines.data, data):
+            lines.data = data
         worst = self.table.worst
-        colours = [WORST if key == worst else LINE for key, _, _ in whole]
-        if whole and colours != self.lines.metadata.get("fireants look"):
-            self.lines.metadata["fireants look"] = colours
-            self.lines.edge_color = colours
+        colours = [WORST if key == worst else LINE for key in keys]
+        if keys and colours != lines.metadata.get("fireants look"):
+            lines.metadata["fireants look"] = colours
+            lines.edge_color = colours
+
+    def _onto_slice(self, own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lines (n, 2, d) from `own` to `other` that pass near the slice, drawn onto it, and which
+        of all these are. In the 3D view all of them are as they are."""
+        own, other, dims = own.copy(), other.copy(), self.viewer.dims
+        near = np.ones(len(own), dtype=bool)
+        reach = NEAR * max(self._shape)
+        here = coordinates_at(self.viewer, self.lines, dims.point)
+        for axis in self._hidden(self.lines):
+            low, high = np.minimum(own, other)[:, axis], np.maximum(own, other)[:, axis]
+            near &= (low - reach <= here[axis]) & (here[axis] <= high + reach)
+            own[:, axis] = other[:, axis] = here[axis]
+        return np.stack([own, other - own], axis=1)[near], near
+
+    def _hidden(self, layer: Layer) -> list[int]:
+        """Axes of a layer across which a slice is shown."""
+        first = self.viewer.dims.ndim - layer.ndim
+        return [axis - first for axis in self.viewer.dims.not_displayed if axis >= first]
+
+    def on_slice(self, layer: Layer, coordinates: np.ndarray) -> bool:
+        """Whether a point of the layer is shown on the slice, as napari decides it."""
+        here = coordinates_at(self.viewer, layer, self.viewer.dims.point)
+        return all(abs(coordinates[axis] - here[axis]) <= 0.5 for axis in self._hidden(layer))
+
+    def _raise(self) -> None:
+        """Nothing that comes later covers the landmarks."""
+        layers, own = (
+            self.viewer.layers,
+            [layer for layer in self.own if layer in self.viewer.layers],
+        )
+        if own and set(layers[-len(own) :]) != set(own):
+            layers.move_multiple([layers.index(layer) for layer in own], len(layers))
+
+    def _sliced(self, *_: object) -> None:
+        if self.lines is not None and len(self.table.rows):
+            self._write_lines()
 
     def _select(self) -> None:
         with self._quiet():

@@ -120,6 +120,11 @@ class Picker:
         self._remember()
         self._show(side)
 
+    def again(self) -> None:
+        """Another image is to be clicked in, or the same from anew."""
+        if self.mode == "pairs":
+            self._take_turn(self.turn)
+
     def _ready(self) -> bool:
         fixed, moving = self.marks.images()
         if fixed is None or moving is None or fixed == moving:
@@ -291,19 +296,19 @@ class Picker:
     def near(self, position: Sequence[float]) -> tuple[int, Side] | None:
         """The landmark under the mouse: its key, and which of its two points."""
         dims, zoom = self.viewer.dims, float(self.viewer.scene.camera.zoom)
-        shown, hidden = list(dims.displayed), list(dims.not_displayed)
+        shown = list(dims.displayed)
         best, least = None, NEAR_PX / max(zoom, 1e-12)
-        reach = np.maximum(dims.margin_left, np.array([r.step for r in dims.range]) / 2)
         for side, layer in self.marks.points.items():
             for row in self.table.rows if layer.visible else ():
                 place = self.marks.seen(row, side)
                 if place is None or len(place) != layer.ndim:
                     continue
+                coordinates = coordinates_of(layer, np.array(place))[0]
                 gap = np.zeros(dims.ndim)
-                world = world_of(self.viewer, layer, coordinates_of(layer, np.array(place))[0])
+                world = world_of(self.viewer, layer, coordinates)
                 gap[dims.ndim - layer.ndim :] = world - np.asarray(position)[-layer.ndim :]
                 away = float(np.linalg.norm(gap[shown]))
-                if away <= least and np.all(np.abs(gap[hidden]) <= reach[hidden] + 1e-9):
+                if away <= least and self.marks.on_slice(layer, coordinates):
                     best, least = (row.key, side), away
         return best
 

@@ -278,7 +278,7 @@ def test_saved_or_deleted_landmarks_leave_nothing() -> None:
     keep = Autosave(table, seconds=0.0)
     key = table.add((1.0, 2.0, 3.0))
     keep.flush()
-    keep.saved()
+    keep.saved(table.rows)
     assert not keep.path.exists()
     table.rename(key, "other")
     keep.flush()

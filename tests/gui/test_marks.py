@@ -102,10 +102,33 @@ def test_points_stand_at_their_places(dim: int, units: str) -> None:
     data = bench.marks.points["fixed"].data
     np.testing.assert_allclose(data, [[2, 2, 6][3 - dim :]])  # z / 2, y / 1.5, x / 1
     np.testing.assert_allclose(bench.shown("moving"), [bench.table.rows[0].moving_mm])
+    if dim == 3:
+        bench.viewer.dims.set_point(0, 4.0)
     line = bench.marks.lines.data
     np.testing.assert_allclose(line[0, 1], [0, 0, 1][3 - dim :], atol=1e-9)
     bench.table.steps.undo()
     assert [len(layer.data) for layer in bench.marks.own] == [0, 0, 0]
+
+
+def test_lines_are_drawn_onto_the_slices_they_pass() -> None:
+    bench = Bench()
+    bench.table.add((6.0, 9.0, 8.0), (10.0, 9.0, 12.0))  # slices 4 to 6
+    lines, drawn = bench.marks.lines, {}
+    for index in range(12):
+        bench.viewer.dims.set_point(0, 2.0 * index)
+        drawn[index] = lines.data.tolist()
+    assert [index for index, data in drawn.items() if data] == [4, 5, 6]
+    assert drawn[5] == [[[5.0, 6.0, 6.0], [0.0, 0.0, 4.0]]]
+    bench.viewer.dims.ndisplay = 3
+    assert lines.data.tolist() == [[[4.0, 6.0, 6.0], [2.0, 0.0, 4.0]]]
+
+
+def test_landmarks_stay_on_top() -> None:
+    bench = Bench()
+    bench.table.add((6.0, 9.0, 8.0))
+    bench.viewer.add_image(np.zeros((12, 16, 20)), name="later")
+    bench.table.add((6.0, 5.0, 8.0))
+    assert bench.viewer.layers[2].name == "later"
 
 
 def test_the_worst_and_the_selected_stand_out() -> None:
@@ -282,7 +305,10 @@ def test_points_are_dragged_live_and_undone_at_once() -> None:
     bench.picker.begin("move")
     assert bench.picker.near((8.0, 9.0, 6.1)) == (key, "fixed")
     assert bench.picker.near((8.0, 9.0, 7.1)) == (key, "moving")
-    assert bench.picker.near((20.0, 9.0, 7.1)) is None
+    assert bench.picker.near((8.0, 12.0, 7.1)) is None
+    bench.viewer.dims.set_point(0, 12.0)
+    assert bench.picker.near((12.0, 9.0, 6.1)) is None  # not on this slice
+    bench.viewer.dims.set_point(0, 8.0)
     seen: list[Any] = []
     bench.table.changed.connect(lambda: seen.append(bench.table.row(key).fixed_mm))
     bench.press((8.0, 9.0, 6.1), (8.0, 10.0, 6.1), (8.0, 11.0, 5.1))
