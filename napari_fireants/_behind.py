@@ -12,7 +12,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 from napari_fireants._task import Task
 
 LOOK_MS = 20
-Work = tuple[Callable[[], Any], Callable[[Any], None], Callable[[str], None]]
+Work = tuple[Callable[[], Any], Callable[[Any], None], Callable[[str], None], bool]
 
 
 class Behind(QObject):
@@ -33,10 +33,17 @@ class Behind(QObject):
         return self._now is not None
 
     def ask(
-        self, work: Callable[[], Any], done: Callable[[Any], None], failed: Callable[[str], None]
+        self,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[str], None],
+        engine: bool = True,
     ) -> None:
-        """Call `done(work())` on the GUI thread, or `failed(sentence)`, after what came before."""
-        self._waiting.append((work, done, failed))
+        """Call `done(work())` on the GUI thread, or `failed(sentence)`, after what came before.
+
+        engine: it needs torch.
+        """
+        self._waiting.append((work, done, failed, engine))
         if self._now is None:
             self._next()
             self.busy_changed.emit(True)
@@ -65,13 +72,13 @@ class Behind(QObject):
             self._timer.stop()
             return
         work = self._waiting.popleft()
-        self._now = Task(work[0]), work
+        self._now = Task(work[0], engine=work[3]), work
         self._timer.start()
 
     def _tick(self) -> None:
         if self._now is None or self._now[0].alive:
             return
-        task, (_, done, failed) = self._now
+        task, (_, done, failed, _) = self._now
         self._next()
         if task.error is None:
             done(task.value)

@@ -149,10 +149,15 @@ def _order(found: np.ndarray, array: np.ndarray, content: str) -> tuple[int, ...
 
 
 def read_array(path: str) -> np.ndarray:
-    """What the engine reads from an image file, channels last."""
-    from fireants_engine import load_image
+    """What an image file holds, channels last, in its own type."""
+    import SimpleITK as sitk
 
-    return load_image(path).numpy()
+    from fireants_engine.io.itk import read
+
+    array = sitk.GetArrayFromImage(read(Path(path)))
+    while array.ndim > 3 and len(array) == 1:
+        array = array[0]
+    return array
 
 
 def checked(make: Callable[[], Any], what: str) -> Any:

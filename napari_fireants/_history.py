@@ -63,6 +63,23 @@ class Run:
         """For people: its title, else the number and the recipe."""
         return self.title or f"Run {self.number}: {recipe_name(self.entry)}"
 
+    @property
+    def summary(self) -> str:
+        """The numbers of the last stage in a line."""
+        parts = []
+        losses = [loss for loss in self.loss.values() if loss is not None]
+        if losses:
+            parts.append(f"loss {losses[-1]:.4f}")
+        folds, dice, tre = (self.numbers.get(name) for name in ("folds", "dice", "tre_mm"))
+        if folds is not None:
+            parts.append(f"{folds} folds" if folds != 1 else "1 fold")
+        if dice is not None:
+            parts.append(f"Dice {dice:.3f}")
+        if tre is not None:
+            parts.append(f"TRE {tre:.2f} mm")
+        device = {"cpu": "CPU"}.get(self.device, self.device)
+        return " · ".join([*parts, f"{max(0.1, self.seconds):.1f} s, {device}"])
+
     def rows(self) -> dict[str, str]:
         """Name of a number -> its text."""
         out = {f"Loss, {stage}": _text(loss, "{:.4f}") for stage, loss in self.loss.items()}
@@ -91,14 +108,14 @@ def changes(before: Recipe, after: Recipe) -> list[str]:
     if names != [stage.name for stage in before.stages]:
         return [f"other stages: {', '.join(names)}"]
     old, new = flat(before.to_dict()), flat(after.to_dict())
-    kinds = [path for path in {**old, **new} if path.endswith(".kind")]
-    others = {path for path in kinds if old.get(path) != new.get(path)}
-    inside = tuple(path.removesuffix("kind") for path in others)
+    paths = [path for path in {**old, **new} if path not in ("name", "description")]
+    kinds = [path for path in paths if path.endswith(".kind") and old.get(path) != new.get(path)]
+    inside = [path.removesuffix("kind") for path in kinds]
     out = []
-    for path in {**old, **new}:
+    for path in paths:
         value, was = new.get(path), old.get(path)
-        covered = path.startswith(inside) and path not in others
-        if was == value or covered or path in ("name", "description"):
+        # of a part of another kind only that is told
+        if was == value or any(path.startswith(x) and path != f"{x}kind" for x in inside):
             continue
         out.append(f"{_path(path.removesuffix('.kind'), names)}: {_value(was)} → {_value(value)}")
     return out
@@ -193,11 +210,11 @@ class History:
                 return run
         raise InputError(f"There is no run {number} in the history.")
 
-    def changes(self, number: int) -> list[str] | None:
-        """The recipe's difference to the run before it; None for the first."""
+    def changes(self, number: int) -> list[str]:
+        """The recipe's difference to the run before it; of the first to what it was made from."""
         index = self.runs.index(self.run(number))
         if index == 0:
-            return None
+            return changes(self.runs[0].entry.base, self.runs[0].used)
         return changes(self.runs[index - 1].used, self.runs[index].used)
 
     @property

@@ -50,12 +50,15 @@ class Keeper:
         self.watch = Watch(controller.viewer)
         self.path: Path | None = None
         """Where the session was saved last, or opened from."""
-        self._offer: list[Hold] | None = None
+        self._offers: list[Hold] = []
+        self._looked = self._opened = False
+        self._superseded: Hold | None = None
+        """Was recovered; goes when this window has written its own."""
         self._written: Any = None
         self._timer = QTimer()
         self._timer.setInterval(round(seconds * 1000))
         self._timer.timeout.connect(self.autosave)
-        self._end = weakref.finalize(controller, self.hold.release)
+        self._end = weakref.finalize(controller, _farewell, self.hold, self._offers)
         app = QCoreApplication.instance()
         if app is not None:
             self._timer.start()
@@ -63,14 +66,15 @@ class Keeper:
 
     # ------------------------------------------------------------ autosave
     @property
-    def _worth(self) -> bool:
+    def worth(self) -> bool:
         """Something would be lost that opening the same files would not bring back."""
         undo = self._controller.undo
-        return bool(self.history.runs) or undo.can_undo or undo.can_redo or self.watch.painted
+        done = self._opened or self.watch.painted or undo.can_undo or undo.can_redo
+        return done or bool(self.history.runs)
 
     def autosave(self) -> bool:
         """Write the session into this window's folder if it has changed; whether that began."""
-        if self.behind.busy or not self._worth:
+        if self.behind.busy or not self.worth:
             return False
         layers, _ = layers_of(self._controller)
         versions = [self.watch.version(layer) for layer in layers]
@@ -91,6 +95,9 @@ class Keeper:
 
         def done(refs: sessionfile.Refs) -> None:
             self._written = now
+            if self._superseded is not None:
+                self._discard(self._superseded)
+                self._superseded = None
             for layer, version, item in zip(layers, versions, refs, strict=True):
                 self.watch.written(layer, version, item)
 
@@ -98,7 +105,7 @@ class Keeper:
             self._written = now  # not again until something changes
             self.said.emit(f"The session could not be kept safe: {sentence}", "error")
 
-        self.behind.ask(work, done, failed)
+        self.behind.ask(work, done, failed, engine=False)
         return True
 
     def close(self) -> None:
@@ -112,30 +119,38 @@ class Keeper:
     @property
     def offer(self) -> Path | None:
         """A session that ended unexpectedly; looked for once."""
-        if self._offer is None:
-            self._offer = left_behind()
-        return self._offer[0].folder if self._offer else None
+        if not self._looked:
+            self._looked = True
+            self._offers += left_behind()
+        offers = [hold for hold in self._offers if hold is not self._superseded]
+        return offers[0].folder if offers else None
 
-    def recover(self, locate: Locate, go_on: Answer) -> None:
+    def recover(
+        self, locate: Locate, go_on: Answer, done: Callable[[], None] = lambda: None
+    ) -> None:
         """Open the session that is offered; its folder goes once this window keeps it."""
-        if not self._offer:
+        if self.offer is None:
             return
-        hold = self._offer[0]
+        hold = self._offers[0]
 
-        def done() -> None:
-            self.path = None
-            self._discard(hold)
+        def opened() -> None:
+            self.path, self._superseded = None, hold
+            self.autosave()
+            self.changed.emit()
+            done()
 
-        self._open(hold.folder, locate, go_on, done)
+        self._open(hold.folder, locate, go_on, opened)
 
     def discard(self) -> None:
         """Delete what is offered."""
-        if self._offer:
-            self._discard(self._offer[0])
+        if self.offer is not None:
+            self._discard(self._offers[0])
 
     def _discard(self, hold: Hold) -> None:
-        self._offer = [other for other in self._offer or [] if other is not hold]
-        self.behind.ask(hold.release, lambda _: None, lambda text: self.said.emit(text, "error"))
+        if hold in self._offers:
+            self._offers.remove(hold)
+        failed = lambda text: self.said.emit(text, "error")  # noqa: E731
+        self.behind.ask(hold.release, lambda _: None, failed, engine=False)
         self.changed.emit()
 
     # ------------------------------------------------------------ save and open
@@ -152,7 +167,8 @@ class Keeper:
                 self.said.emit(note, "note")
             done(path)
 
-        self.behind.ask(work, saved, lambda sentence: self.said.emit(sentence, "error"))
+        failed = lambda sentence: self.said.emit(sentence, "error")  # noqa: E731
+        self.behind.ask(work, saved, failed, engine=False)
 
     def open(
         self,
@@ -176,7 +192,12 @@ class Keeper:
     def _open(self, folder: Path, locate: Locate, go_on: Answer, done: Callable[[], None]) -> None:
         if self._controller.session.busy:
             raise InputError("A registration is at work; stop it, or wait until it has ended.")
-        Opening(self._controller, folder, locate, go_on, done).begin()
+
+        def opened() -> None:
+            self._opened = True
+            done()
+
+        Opening(self._controller, folder, locate, go_on, opened).begin()
 
     # ------------------------------------------------------------ recent
     @staticmethod
@@ -200,3 +221,10 @@ class Keeper:
             text = json.dumps(names, indent=1)
             sessionfile.write_whole(self._list(), lambda p: p.write_text(text, encoding="utf-8"))
         self.changed.emit()
+
+
+def _farewell(hold: Hold, offers: list[Hold]) -> None:
+    """A clean exit: the window's own folder goes, what was offered stays."""
+    hold.release()
+    for other in offers:
+        other.release(delete=False)

@@ -6,6 +6,7 @@ is shared between the runs of a history, an autosave and a saved session by link
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -48,7 +49,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             "choose another folder."
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 class Objects:

@@ -45,7 +45,7 @@ class Opening:
 
     def _ask(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         failed = lambda sentence: self._keeper.said.emit(sentence, "error")  # noqa: E731
-        self._keeper.behind.ask(work, then, failed)
+        self._keeper.behind.ask(work, then, failed, engine=False)
 
     # ------------------------------------------------------------ reading
     def begin(self) -> None:
