@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fireants_engine import Control, Execution
+from fireants_engine import Control
 from fireants_engine.pipeline import events as ev
 from fireants_engine.workflows.batch import BatchRun, Entry
 from fireants_engine.workflows.rundir import check_output_folder
 from napari_fireants._batch import BatchJob, Board, RowState
+from napari_fireants._job import execution_on
 from napari_fireants._task import explain
 
 WORDS = ("name", "status", "outcome", "message")
@@ -73,7 +74,7 @@ def run_job(job: BatchJob, board: Board) -> str:
             job.recipe,
             job.folder,
             job.size,
-            Execution(device=job.device),
+            execution_on(job.device),
             control,
             job.again,
             on_event=report.event,

@@ -12,7 +12,7 @@ import numpy as np
 from fireants_engine import Control, Execution, Extras, Image, PreviewRequest, Result, edit, run
 from fireants_engine import __version__ as engine_version
 from fireants_engine.context import available_devices, resolve_device
-from fireants_engine.errors import FireantsError
+from fireants_engine.errors import BackendUnavailableError, FireantsError
 from fireants_engine.kernels import missing, select
 from fireants_engine.ops import warp_image
 from fireants_engine.pipeline import Edit, Place
@@ -22,6 +22,7 @@ from napari_fireants._change import Change
 from napari_fireants._landmarks import engine_landmarks
 from napari_fireants._layers import Snapshot, to_image
 from napari_fireants._link import Link
+from napari_fireants._preferences import preferences
 from napari_fireants._preview import Frames, Pictures, enlarge, grey, robust_limits, to_bytes
 from napari_fireants._session import Job, Kernels, Losses, Machine, Product, Progress
 
@@ -123,9 +124,18 @@ def _masked(image: Image, mask: Snapshot | None) -> Image:
 _WORDS = {"native": "Fused C++ kernels", "cuda": "Fused CUDA kernels"}
 
 
+def execution_on(device: str) -> Execution:
+    """Where a run on `device` (or auto) computes, with the kernels that a person prefers there."""
+    return Execution(device, preferences().kernels_on(str(resolve_device(device))))
+
+
 def kernels_on(device: str) -> Kernels:
     """What a run on `device` computes with, and the remedy where the fast ones are missing."""
-    table, why = select("auto", device)
+    asked = preferences().kernels_on(device)
+    try:
+        table, why = select(asked, device)
+    except BackendUnavailableError as error:
+        return Kernels(f"No {asked} kernels, see Preferences", str(error))
     text = _WORDS.get(table.name, "Plain PyTorch kernels")
     if table.name == "reference" and device == "cpu" and "native" in missing():
         text += "; faster: make kernels"
@@ -155,7 +165,7 @@ def run_job(job: Job, link: Link) -> Product | None:
         fixed,
         moving,
         job.recipe,
-        execution=Execution(device=job.device),
+        execution=execution_on(job.device),
         control=control,
         extras=Extras(labels, fixed_labels, engine_landmarks(job.landmarks)),
         initial=_initial(job),

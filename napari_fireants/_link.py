@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from napari_fireants._change import Change
+from napari_fireants._preferences import preferences
 from napari_fireants._preview import Mailbox, Pace, Wanted
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Link:
         self.discard = False
         self.paused = False
         self.frames = Mailbox()
-        self.pace = Pace()
+        self.pace = Pace(preferences().seconds)
         self.machine: Machine | None = None
         self._lock = threading.Lock()
         self._progress: Progress | None = None

@@ -10,9 +10,9 @@ import numpy as np
 
 from fireants_engine.errors import FireantsError, InputError
 from napari_fireants._read_images import LayerData, Opened, open_image, title
+from napari_fireants._scene import PAIRS, preferred_pair
 
 REPORT, RECIPE = "report.json", "recipe.yaml"
-FIXED, RESULT = ("green", "magenta")
 
 
 def is_run(path: Path) -> bool:
@@ -28,15 +28,16 @@ def open_run(path: Path) -> Opened:
     """
     from fireants_engine.workflows.rundir import read_report
 
+    below, above = PAIRS[preferred_pair()]
     folder = path.parent if path.name == REPORT else path
     report = read_report(folder)
     inputs = report["inputs"]
     moving = Path(inputs["moving"]["name"])
     facts = {"run": str(folder.resolve()), "outcome": report.get("sentence", "")}
     parts = [
-        ("fixed", inputs["fixed"], {"colormap": FIXED}),
-        ("moving", inputs["moving"], {"colormap": RESULT, "visible": False}),
-        ("result", folder / "warped.nii.gz", {"colormap": RESULT}),
+        ("fixed", inputs["fixed"], {"colormap": below}),
+        ("moving", inputs["moving"], {"colormap": above, "visible": False}),
+        ("result", folder / "warped.nii.gz", {"colormap": above}),
         ("labels", folder / "warped_labels.nii.gz", {}),
         ("jacobian", folder / "jacobian.nii.gz", {"visible": False}),
     ]

@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_fireants._extras import Extras, put, shape_of
 from napari_fireants._layers import Snapshot, like
+from napari_fireants._preferences import preferences
 from napari_fireants._preview import Pictures, Wanted, robust_limits
 from napari_fireants._seen import BEFORE, Arrows, Key, Picture
 from napari_fireants._views import Look, View
@@ -30,6 +31,12 @@ PAIRS = {
 EDGES = "grey, edges of fixed"
 
 
+def preferred_pair() -> str:
+    """The pair of colours of napari's Preferences, a name in PAIRS."""
+    asked = preferences().colours
+    return asked if asked in PAIRS else next(iter(PAIRS))
+
+
 class Scene:
     """The layers of one registration in a viewer: fixed and moving in a pair of colours."""
 
@@ -44,7 +51,7 @@ class Scene:
         self.result: Layer | None = None
         self.extras = Extras(viewer)
         self.others: list[Layer] = []
-        self.pair = next(iter(PAIRS))
+        self.pair = preferred_pair()
         self.spacing: tuple[float, ...] = ()
         self._before_run: list[tuple[Layer, dict[str, Any]]] = []
         self._blank: tuple[tuple[int, ...], tuple[float, float]] = ((), (0.0, 1.0))

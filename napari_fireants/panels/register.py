@@ -23,6 +23,7 @@ from fireants_engine.errors import FireantsError
 from fireants_engine.recipe.models import Recipe
 from napari_fireants._controller import controller_of
 from napari_fireants._fields import Section, guard_wheel
+from napari_fireants._preferences import preferences
 from napari_fireants._session import Kernels, Machine, Product, Progress, State
 from napari_fireants.panels._curve import LossCurve
 from napari_fireants.panels._gallery import Gallery
@@ -162,6 +163,7 @@ class RegisterPanel(QWidget):
         self.kernels.hide()
         self.device.currentIndexChanged.connect(self._tell_kernels)
         self._offer_devices(likely_devices())
+        self._choose_device(preferences().device)
         return _row("Device", self.device, "Where the run computes")
 
     def _buttons(self) -> QVBoxLayout:
@@ -363,7 +365,9 @@ class RegisterPanel(QWidget):
         for name, text in devices.items():
             self.device.addItem(text if name in ("auto", "cpu") else f"{name}: {text}", name)
             self.device.setItemData(self.device.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
-        self.device.setCurrentIndex(max(0, self.device.findData(chosen)))
+        index = self.device.findData(chosen)
+        index = self.device.findData(f"{chosen}:0") if index < 0 else index
+        self.device.setCurrentIndex(max(0, index))
 
 
 def _row(text: str, widget: QWidget, tip: str) -> QHBoxLayout:
