@@ -161,33 +161,45 @@ class LandmarkTable:
         return engine_landmarks(self.pairs)
 
     # ------------------------------------------------------------ changes
-    def restore(self, content: Content) -> None:
-        """Put everything back as it was; no step of its own."""
+    def restore(self, content: Content, selected: Iterable[int] | None = None) -> None:
+        """Put everything back as it was; no step of its own. selected: others from now on."""
         if content == self.content:
             return
         self.content = content
         keys = {row.key for row in content.rows}
         self._next = max([self._next, *(key + 1 for key in keys)])
+        before = self.selected
+        chosen = before if selected is None else tuple(selected)
+        self.selected = tuple(key for key in chosen if key in keys)
         self.changed.emit()
-        if not keys.issuperset(self.selected):
-            self.select(key for key in self.selected if key in keys)
+        if self.selected != before:
+            self.selected_changed.emit()
 
-    def _put(self, content: Content, what: str, merge: object = None) -> None:
+    def _put(
+        self, content: Content, what: str, merge: object = None, select: Iterable[int] | None = None
+    ) -> None:
         before = self.content
         if content == before:
             return
         self.steps.push(what, lambda: self.restore(before), lambda: self.restore(content), merge)
-        self.restore(content)
+        self.restore(content, select)
 
-    def put_rows(self, rows: Iterable[Row], what: str, merge: object = None) -> None:
-        """Other rows, as one step. Raises InputError where a row has another dimension."""
+    def put_rows(
+        self,
+        rows: Iterable[Row],
+        what: str,
+        merge: object = None,
+        select: Iterable[int] | None = None,
+    ) -> None:
+        """Other rows, as one step; select: some of them. Raises InputError where a row has another
+        dimension."""
         rows = tuple(rows)
         sizes = {len(p) for row in rows for p in (row.fixed_mm, row.moving_mm) if p is not None}
         if len(sizes) > 1:
             raise InputError(
                 "The landmarks are 2D and 3D at once; delete those of the other images first."
             )
-        self._put(replace(self.content, rows=rows), what, merge)
+        self._put(replace(self.content, rows=rows), what, merge, select)
 
     def _edit(self, key: int, what: str, merge: object = None, **values: object) -> None:
         rows = (replace(row, **values) if row.key == key else row for row in self.rows)
@@ -212,8 +224,7 @@ class LandmarkTable:
     ) -> int:
         """Another landmark, selected; its key."""
         row = self.fresh(name, fixed_mm=_place(fixed_mm), moving_mm=_place(moving_mm))
-        self.put_rows([*self.rows, row], f"landmark {row.name}")
-        self.select([row.key])
+        self.put_rows([*self.rows, row], f"landmark {row.name}", select=[row.key])
         return row.key
 
     def move(self, key: int, side: Side, mm: Sequence[float] | None, merge: object = None) -> None:

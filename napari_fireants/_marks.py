@@ -20,6 +20,16 @@ from napari_fireants._extras import shape_of
 from napari_fireants._following import Follower
 from napari_fireants._landmarks import LandmarkTable, Place, Row, Side
 from napari_fireants._layers import coordinates_at, coordinates_of, like, places_mm, world_of
+from napari_fireants._mark_layers import (
+    LINE,
+    WORST,
+    draw_lines,
+    draw_points,
+    forget_drawn,
+    looks,
+    make_lines,
+    make_points,
+)
 from napari_fireants._seen import BEFORE
 
 if TYPE_CHECKING:
@@ -29,12 +39,8 @@ if TYPE_CHECKING:
     from napari_fireants._scene import Scene
 
 SIDES: tuple[Side, Side] = ("fixed", "moving")
-COLOURS = {"fixed": "#56b4e9", "moving": "#e69f00"}
-"""Sky blue and orange of Okabe and Ito; told apart by their shapes, too."""
-SYMBOLS = {"fixed": "ring", "moving": "x"}
-WORST, CHOSEN, OFF, LINE = "#d55e00", "#ffffff", "#808080", "#56b4e9"
-SIZE, NEAR = 0.025, 0.02
-"""Size of a point, and how far from the slice a line is still shown: shares of the longest side."""
+NEAR = 0.02
+"""How far from the slice a line is still shown, as a share of the longest side."""
 
 Images = Callable[[], tuple["Layer | None", "Layer | None"]]
 
@@ -59,7 +65,7 @@ class Marks:
         self._watched: list[Layer] = []
         self._writing = False
         table.changed.connect(self.write)
-        table.selected_changed.connect(self._select)
+        table.selected_changed.connect(self.write)
         table.measured.connect(self.write)
         viewer.layers.events.removed.connect(self._gone)
         for event in ("current_step", "order", "ndisplay"):
@@ -137,29 +143,16 @@ class Marks:
             selection.active = active
 
     def _make(self, fixed: Layer) -> None:
-        where, dim = like(fixed), fixed.ndim
-        size = SIZE * max(self._shape)
         if self.lines is None:
-            self.lines = self.viewer.add_vectors(
-                np.zeros((0, 2, dim)), ndim=dim, name="landmark residuals", edge_color=LINE,
-                edge_width=size / 6, vector_style="line", length=1, **where,
-            )  # fmt: skip
+            self.lines = make_lines(self.viewer, fixed)
         for side in SIDES:
-            if side in self.points:
-                continue
-            layer = self.viewer.add_points(
-                np.zeros((0, dim)), ndim=dim, name=f"{side} landmarks", symbol=SYMBOLS[side],
-                face_color=COLOURS[side], border_color="black", border_width=0.08, size=size,
-                features={"name": np.array([], dtype=object)}, canvas_size_limits=(2, 26),
-                text=_text(side), **where,
-            )  # fmt: skip
-            layer.feature_defaults = {"name": ""}
-            layer.metadata["fireants landmarks"] = side
-            layer.events.data.connect(lambda event, side=side: self._edited(side, event))
-            layer.selected_data.events.items_changed.connect(
-                lambda *_, side=side: self._chosen(side)
-            )
-            self.points[side], self._keys[side] = layer, []
+            if side not in self.points:
+                layer = self.points[side] = make_points(self.viewer, fixed, side)
+                self._keys[side] = []
+                layer.events.data.connect(lambda event, side=side: self._edited(side, event))
+                layer.selected_data.events.items_changed.connect(
+                    lambda *_, side=side: self._chosen(side)
+                )
 
     def _put_like(self, fixed: Layer) -> None:
         """Another fixed image: the layers lie on it, or anew where it has other axes."""
@@ -173,6 +166,8 @@ class Marks:
 
     def _write_points(self, side: Side, rows: list[Row]) -> None:
         layer = self.points[side]
+        if not layer.visible:
+            return
         places = {row.key: self.seen(row, side) for row in rows}
         known = {key: place for key, place in places.items() if place is not None}
         kept = [key for key in self._keys[side] if key in known]
@@ -181,36 +176,14 @@ class Marks:
         if keys:
             data = coordinates_of(layer, np.array([known[key] for key in keys]))
         names = [self.table.row(key).name for key in keys]
-        same = keys == self._keys[side] and len(layer.data) == len(keys)
         self._keys[side] = keys
-        if not same or not np.array_equal(layer.data, data):
-            layer.data = data
-        if not same or list(layer.features["name"]) != names:
-            layer.features = {"name": np.array(names, dtype=object)}
-        self._style(side)
-
-    def _style(self, side: Side) -> None:
-        """Selected ones are larger with a white rim, the worst has a red one; grey: not enabled."""
-        layer, keys, table = self.points[side], self._keys[side], self.table
-        chosen, worst = set(table.selected), table.worst
-        look = [
-            (COLOURS[side] if table.row(key).enabled else OFF,
-             CHOSEN if key in chosen else WORST if key == worst else "#000000",
-             0.2 if key in chosen or key == worst else 0.08,
-             SIZE * max(self._shape) * (1.4 if key in chosen else 1.0))
-            for key in keys
-        ]  # fmt: skip
-        if look == layer.metadata.get("fireants look") or not look:
-            return
-        layer.metadata["fireants look"] = look
-        faces, borders, widths, sizes = zip(*look, strict=True)
-        layer.face_color, layer.border_color = list(faces), list(borders)
-        layer.border_width, layer.size = list(widths), list(sizes)
-        layer.selected_data = {i for i, key in enumerate(keys) if key in chosen}
+        look = looks(self.table, side, keys, max(self._shape))
+        chosen = {i for i, key in enumerate(keys) if key in self.table.selected}
+        draw_points(layer, data, names, look, chosen)
 
     def _write_lines(self) -> None:
         lines = self.lines
-        if lines is None:
+        if lines is None or not lines.visible:
             return
         rows = [row for row in self.table.rows if fits(row, lines.ndim)]
         ends = [(row.key, row.fixed_mm, self.seen(row, "moving")) for row in rows]
@@ -221,13 +194,8 @@ class Marks:
             other = coordinates_of(lines, np.array([each[2] for each in whole]))
             data, near = self._onto_slice(own, other)
             keys = [key for key, shown in zip(keys, near, strict=True) if shown]
-        if not np.array_equal(lines.data, data):
-            lines.data = data
         worst = self.table.worst
-        colours = [WORST if key == worst else LINE for key in keys]
-        if keys and colours != lines.metadata.get("fireants look"):
-            lines.metadata["fireants look"] = colours
-            lines.edge_color = colours
+        draw_lines(lines, data, [WORST if key == worst else LINE for key in keys])
 
     def _onto_slice(self, own: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Lines (n, 2, d) from `own` to `other` that pass near the slice, drawn onto it, and which
@@ -254,21 +222,14 @@ class Marks:
 
     def _raise(self) -> None:
         """Nothing that comes later covers the landmarks."""
-        layers, own = (
-            self.viewer.layers,
-            [layer for layer in self.own if layer in self.viewer.layers],
-        )
-        if own and set(layers[-len(own) :]) != set(own):
+        layers = self.viewer.layers
+        own = [layer for layer in self.own if layer in layers]
+        if own and set(list(layers)[-len(own) :]) != set(own):
             layers.move_multiple([layers.index(layer) for layer in own], len(layers))
 
     def _sliced(self, *_: object) -> None:
         if self.lines is not None and len(self.table.rows):
             self._write_lines()
-
-    def _select(self) -> None:
-        with self._quiet():
-            for side in self.points:
-                self._style(side)
 
     # ------------------------------------------------------------ layers -> table
     def _edited(self, side: Side, event: Any) -> None:
@@ -285,6 +246,7 @@ class Marks:
         elif action == "changed" and len(layer.data) == len(keys):
             self._moved(side, event.data_indices)
         if action in ("added", "removed", "changed"):
+            forget_drawn(layer)
             self.write()
 
     def _add(self, side: Side, coordinates: np.ndarray) -> None:
@@ -349,7 +311,7 @@ class Marks:
 
     def _watch(self) -> None:
         """Follow which image is visible: it decides where points of the moving one stand."""
-        now = [x for x in (self.images()[1], *self.scene.own) if x is not None]
+        now = [x for x in (self.images()[1], *self.scene.own, *self.own) if x is not None]
         for layer in now:
             if layer not in self._watched:
                 layer.events.visible.connect(self._turned)
@@ -373,8 +335,3 @@ def fits(row: Row, ndim: int) -> bool:
     """The row belongs to images of so many dimensions."""
     places = [place for place in (row.fixed_mm, row.moving_mm) if place is not None]
     return all(len(place) == ndim for place in places)
-
-
-def _text(side: Side) -> dict[str, Any]:
-    anchor = {"fixed": "lower_right", "moving": "upper_left"}[side]
-    return {"string": "{name}", "size": 10, "color": COLOURS[side], "anchor": anchor}

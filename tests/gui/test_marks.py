@@ -136,7 +136,7 @@ def test_the_worst_and_the_selected_stand_out() -> None:
     first = bench.table.add((1.0, 2.0, 3.0), (1.0, 2.0, 9.0))
     second = bench.table.add((5.0, 2.0, 3.0), (5.0, 2.0, 4.0))
     layer = bench.marks.points["fixed"]
-    assert layer.border_color[0].tolist() == pytest.approx([0xF0 / 255, 0xE4 / 255, 0x42 / 255, 1])
+    assert layer.border_color[0].tolist() == pytest.approx([0xD5 / 255, 0x5E / 255, 0, 1])
     assert layer.border_color[1].tolist() == [1, 1, 1, 1]
     assert layer.selected_data == {1}
     bench.table.select([first])
