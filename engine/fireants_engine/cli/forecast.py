@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from fireants_engine.cli.run import load_execution, load_recipe
-from fireants_engine.workflows.forecast import Forecast, as_text, forecast, missing_text
-from fireants_engine.workflows.memory_of_run import Given, ImageSize
+from fireants_engine.workflows.forecast import Forecast, as_text, forecast
+from fireants_engine.workflows.memory_of_images import Given, ImageSize
 
 
 def command(args: argparse.Namespace) -> int:
@@ -26,7 +26,6 @@ def command(args: argparse.Namespace) -> int:
     print(f"{found.sentence} ({recipe.name} on {found.device}, {found.kernels} kernels)")
     print(f"At the worst moment: {parts_text(found)}.")
     if found.fits is False:
-        print(missing_text(found))
         for remedy in found.remedies:
             need = "" if remedy.peak_bytes is None else f": about {as_text(remedy.peak_bytes)}"
             print(f"  {remedy.text}{need} (loss: {remedy.loss})")

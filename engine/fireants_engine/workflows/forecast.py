@@ -19,7 +19,8 @@ from typing import Any
 from fireants_engine.errors import InputError
 from fireants_engine.recipe.models import Recipe
 from fireants_engine.workflows.arrays import MIB, Book, Habits
-from fireants_engine.workflows.memory_of_run import Given, ImageSize, Model
+from fireants_engine.workflows.memory_of_images import Given, ImageSize
+from fireants_engine.workflows.memory_of_run import Model
 
 MARGIN = 1.15
 """What a forecast may be off by: as much more has to be free."""
@@ -65,10 +66,13 @@ class Forecast:
     @property
     def sentence(self) -> str:
         """One line for people."""
-        need = f"Needs about {as_text(self.peak_bytes)}"
-        if self.free_bytes is None:
-            return f"{need}; how much is free is unknown."
-        return f"{need} of {as_text(self.free_bytes)} free."
+        need, free = as_text(self.peak_bytes), self.free_bytes
+        if free is None:
+            return f"Needs about {need} of memory; how much is free is unknown."
+        if self.peak_bytes > free:
+            return f"Needs about {need} of memory, but only {as_text(free)} are free."
+        tight = "" if self.fits else ", which is tight"
+        return f"Needs about {need} of {as_text(free)} free memory{tight}."
 
 
 def as_text(size: float) -> str:
@@ -76,14 +80,6 @@ def as_text(size: float) -> str:
     if size < 0.995e9:
         return f"{max(10, round(size / 1e7) * 10)} MB"
     return f"{size / 1e9:.1f} GB" if size < 9.95e9 else f"{size / 1e9:.0f} GB"
-
-
-def missing_text(found: Forecast) -> str:
-    """A sentence for a run that does not fit."""
-    free, need = found.free_bytes or 0, found.peak_bytes
-    if need <= free:
-        return "That is closer to what is free than the forecast is exact (15 %)."
-    return f"That is {as_text(need - free)} more than is free on {found.device}."
 
 
 # ------------------------------------------------------------------ what there is
@@ -124,15 +120,20 @@ def _below_limit(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 def _free_on_cuda(device: str) -> int | None:
     torch: Any = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    if torch is None or not torch.cuda.is_initialized():  # that takes seconds: left to a run
         return None
     index = int(device.partition(":")[2] or 0)
     kept = torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index)
     return int(torch.cuda.mem_get_info(index)[0] + kept)
 
 
-def resident() -> int | None:
-    """Bytes of memory that this process holds now; None where nothing tells."""
+def in_use(device: str = "cpu") -> int | None:
+    """Bytes that this process holds now on a device; None where nothing tells. Cheap."""
+    if device.startswith("cuda"):
+        torch: Any = sys.modules.get("torch")
+        if torch is None or not torch.cuda.is_initialized():
+            return None
+        return int(torch.cuda.memory_reserved(int(device.partition(":")[2] or 0)))
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * _page_size()
     except (OSError, ValueError, IndexError):
@@ -301,7 +302,7 @@ def _coarser(wanted: _Wanted, device: str, kernels: str, book: Book, free: int) 
         if peak < 0.98 * (
             book.peak if best is None or best.peak_bytes is None else best.peak_bytes
         ):
-            text = f"Stop at voxels {shrink:g}× as large"
+            text = f"End at voxels {shrink:g}× as large"
             best = Remedy(text, "details finer than that", peak, recipe=recipe)
         if best is not None and _fits(peak, free):
             break

@@ -8,85 +8,22 @@ Follows `pipeline.prepare`, `pipeline.stage`, `pipeline.level`, the deformations
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from fireants_engine.errors import InputError
 from fireants_engine.recipe.models import Recipe, StageSpec
 from fireants_engine.sizes import level_size
 from fireants_engine.workflows.arrays import MIB, Block, Book
+from fireants_engine.workflows.memory_of_images import FLOAT, Given, ImageSize
 from fireants_engine.workflows.memory_of_terms import MIND_CHANNELS, TermArrays, arrays_of
 
-FLOAT = 4
 LINEAR = ("translation", "rigid", "similarity", "affine")
 _SAMPLES = 1_000_000
 _LIBRARIES = 8 * MIB, 20 * MIB
 """What the first run of a process loads while it prepares the images, and after."""
 _SLAB = 1_000_000 * 8 * 8
 """Bytes of the coordinates that are computed at a time where images are carried."""
-
-
-@dataclass(frozen=True)
-class ImageSize:
-    """What a forecast has to know of an image: nothing of it is read.
-
-    size, spacing_mm: x, y(, z). itemsize: bytes of a sample as loaded; real: it holds floats
-    already. mask: whether there is one.
-    """
-
-    size: tuple[int, ...]
-    spacing_mm: tuple[float, ...]
-    channels: int = 1
-    itemsize: int = 4
-    real: bool = False
-    mask: bool = False
-
-    @classmethod
-    def of(cls, image: Any) -> ImageSize:
-        """Of an engine's Image."""
-        data, grid = image.data, image.grid
-        real, mask = data.is_floating_point() and data.itemsize == FLOAT, image.mask is not None
-        return cls(grid.size, grid.spacing_mm, len(data), data.itemsize, real, mask)
-
-    @classmethod
-    def read(cls, path: str | Path, mask: bool = False) -> ImageSize:
-        """Of a file, by its header alone; raises InputError."""
-        import SimpleITK as sitk
-
-        from fireants_engine.io.itk import read_header
-
-        reader = read_header(Path(path))
-        size, spacing = reader.GetSize(), reader.GetSpacing()
-        if any(n != 1 for n in size[3:]):
-            raise InputError(
-                f"{path}: is {len(size)}D (size {' x '.join(map(str, size))}); only 2D and 3D "
-                "images can be registered, extract one volume first."
-            )
-        name = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-        bits = next((n for n in (8, 16, 32, 64) if f"{n}-bit" in name), 32)
-        real = bits == 32 and "float" in name
-        return cls(size[:3], spacing[:3], reader.GetNumberOfComponents(), bits // 8, real, mask)
-
-    @property
-    def voxels(self) -> int:
-        return math.prod(self.size)
-
-    @property
-    def loaded(self) -> int:
-        """Bytes of the samples as they lie in the process."""
-        return self.voxels * self.channels * self.itemsize
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a run is given beside the pair: channels of further images, labels that both maps
-    have (their number, which only the maps tell; a guess will do), carried moving labels."""
-
-    images: Mapping[str, int] = field(default_factory=dict)
-    labels: int = 0
-    moving_labels: bool = False
 
 
 @dataclass
@@ -125,7 +62,9 @@ class Model:
     def run(self, book: Book) -> list[Block]:
         """All of it, in order; what is left is the result's warp."""
         book.load("libraries", _LIBRARIES[0])
-        images = [block for _ in range(self.pairs) for block in self._prepare(book)]
+        images = self._prepare(book)
+        if self.pairs > 1:
+            images += [book.take("images", b.size * (self.pairs - 1)) for b in images]
         book.load("libraries", _LIBRARIES[1])
         result: list[Block] = []
         level = None
@@ -395,9 +334,10 @@ class Model:
             book.give(smooth)
             smooth = way
         book.give(grad)
-        if not self.native or spec.descent.kind in ("sgd",):
-            book.touch("step", size, size)
+        if not self.native or spec.descent.kind == "sgd":
+            more = [size] if spec.descent.kind == "sgd" else [size, size]
             way = book.take("step", size)
+            book.touch("step", *more)
             book.give(smooth)
         if spec.deformation.kind in ("greedy", "symmetric"):
             moved = book.take("step", size, lent=True)
@@ -416,10 +356,12 @@ class Model:
         return [out]
 
     def _settle(self, book: Book, spec: StageSpec, level: _Level) -> None:
-        """The count of folds; what folds is smoothed in copies of a box of the warp."""
+        """What folds is smoothed in copies of a box of the warp: half of it, as a guess; of both
+        halves of a symmetric warp all is copied."""
+        both = [level.warp] * 8 if spec.deformation.kind == "symmetric" else []
+        if spec.deformation.kind != "stationary_velocity":
+            book.touch("folds", *both, level.warp * _FOLDED)
         book.touch("folds", level.fixed * self.pairs, lent=True)
-        if spec.deformation.kind == "symmetric":
-            book.touch("folds", level.warp * 2)
 
     def _transform(
         self, book: Book, spec: StageSpec, level: _Level | None, state: list[Block]
@@ -439,12 +381,10 @@ class Model:
             book.touch("folds", self.fixed.voxels, lent=True)
             return result
         size = self.fixed.voxels * FLOAT * level.dim
-        out = []
-        for _ in range(self.pairs):
-            out.append(book.take("result", size))
-            book.touch("folds", *[self.fixed.voxels * 3] * 3)
+        out = book.take("result", size * self.pairs)
+        book.touch("folds", *[self.fixed.voxels * 3] * 3)
         book.give(*result)
-        return out
+        return [out]
 
     # ------------------------------------------------------------------ the window
     def pictures(self, book: Book, result: list[Block]) -> None:
@@ -463,6 +403,5 @@ def _arrays(count: float, size: float) -> list[float]:
     return [size] * int(whole) + ([size * rest] if rest else [])
 
 
-_SQUARINGS = 3
-
-__all__ = ["FLOAT", "MIB", "Given", "ImageSize", "Model"]
+_SQUARINGS = 4
+_FOLDED = 0.5
