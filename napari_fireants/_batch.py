@@ -271,15 +271,24 @@ class Batch:
         return self.running and self._board.stopping
 
     def drain(self) -> None:
-        """Put the newest of what the worker said into the table."""
+        """Put the newest of what the worker said into the table.
+
+        A session that was shut down, because its window or dock has gone, ends the batch here.
+        """
         for name, values in self._board.take().items():
             entry = values.pop("entry", None)
             if entry is not None:
                 self._entries[name] = entry
             self.table.update(name, **values)
+        if self.running and not self._session.busy:
+            self._end("The batch was stopped, because the dock that ran it was closed.")
 
     def _done(self, error: str) -> None:
+        self.running = False
         self.drain()
+        self._end(error)
+
+    def _end(self, error: str) -> None:
         self.running, self.error = False, error
         for name in self.table.names(RowState.RUNNING):
             self.table.update(name, state=RowState.WAITING, fraction=0.0, message="")

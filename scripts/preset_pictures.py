@@ -87,7 +87,7 @@ def section() -> Pair:
 
 
 def chest() -> Pair:
-    """A breathing chest: body, lungs with vessels, spine and ribs; the diaphragm moves 30 mm."""
+    """A breathing chest: body, lungs with vessels and spine; the diaphragm moves 28 mm."""
     where = load_phantoms().lattice((104, 72, 92), (3.0, 3.0, 3.0))
     points = where.points()
     rng = np.random.default_rng(5)
@@ -101,12 +101,11 @@ def chest() -> Pair:
         for side in (-1, 1):
             inside = ((x - side * 68) / 52) ** 2 + (y / 62) ** 2 + ((z - 5) / 105) ** 2
             lungs = np.maximum(lungs, soft(np.sqrt(inside) - 1) * soft(-(z + 75) / 40))
-        ribs = soft(np.abs(np.hypot(x / 128, y / 80) - 1) - 0.03) * (np.sin(z / 7) > 0.3)
         spine = soft((np.hypot(x, y - 65) - 16) / 16)
-        out = 40 * body - 36 * lungs + 45 * np.maximum(ribs * body, spine)
+        out = 40 * body - 36 * lungs + 45 * spine
         for cx, cy, cz in stems:
             along = np.hypot(y - cy * 0.7, z - cz - 0.3 * (x - cx))
-            out += 26 * lungs * np.exp(-((along / 4) ** 2) - ((x - cx) / 26) ** 2)
+            out += 34 * lungs * np.exp(-((along / 4) ** 2) - ((x - cx) / 26) ** 2)
         return out.astype(np.float32)
 
     lower = np.exp(-(((points[..., 2] + 75) / 50) ** 2) - (points[..., 1] / 90) ** 2)
@@ -154,6 +153,10 @@ def sagittal(array: np.ndarray) -> np.ndarray:
     return array[::-1, :, array.shape[2] // 2 + 3]
 
 
+def chest_plane(array: np.ndarray) -> np.ndarray:
+    return coronal(array)[:-6, 6:-6]
+
+
 def inner(array: np.ndarray) -> np.ndarray:
     return array[14:-14, 14:-14]
 
@@ -162,7 +165,7 @@ SHOWN: dict[str, tuple[Callable[[], Pair], Plane]] = {
     "brain-mri": (heads, axial),
     "brain-mri-fast": (heads, sagittal),
     "multimodal": (contrasts, axial),
-    "ct-lung": (chest, coronal),
+    "ct-lung": (chest, chest_plane),
     "microscopy": (section, inner),
     "ultrasound-mr": (ultrasound, coronal),
     "affine": (stretched, coronal),
@@ -171,15 +174,17 @@ SHOWN: dict[str, tuple[Callable[[], Pair], Plane]] = {
 
 
 OF_TWO_KINDS = ("multimodal", "ultrasound-mr")
+WHITE = {"ct-lung": 1.8}
+"""Where most of the picture would be white."""
 
 
 # ------------------------------------------------------------------ how it is shown
-def overlay(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """Bytes, red and blue from `moving`, green from `fixed`."""
+def overlay(fixed: np.ndarray, moving: np.ndarray, white: float = 1.0) -> np.ndarray:
+    """Bytes, red and blue from `moving`, green from `fixed`. white: of the robust range."""
     out = []
     for image in (moving, fixed, moving):
         low, high = robust_limits(image)
-        out.append(np.clip((image - low) / (high - low), 0, 1))
+        out.append(np.clip((image - low) / (high - low) / white, 0, 1))
     return (255 * np.stack(out, -1)).astype(np.uint8)
 
 
@@ -195,7 +200,7 @@ def fitted(array: np.ndarray, width: int, height: int) -> Picture.Image:
     """Scaled to `width` x `height`; a little may be cut off the sides of what is not wide."""
     picture = Picture.fromarray(array)
     scale = width / picture.width
-    if picture.width < 1.1 * picture.height:
+    if picture.width < 1.05 * picture.height:
         scale = max(scale, 0.86 * height / picture.height)
     size = round(picture.width * scale), round(picture.height * scale)
     out = Picture.new("RGB", (width, height), picture.getpixel((0, 0)))
@@ -215,7 +220,7 @@ def draw(name: str) -> Path:
     out = Picture.new("RGB", (WIDTH, HEIGHT), (90, 90, 90))
     for k, image in enumerate((before, result.moved)):
         both = plane(fixed.numpy()), plane(image.numpy())
-        shown = curtain(*both) if name in OF_TWO_KINDS else overlay(*both)
+        shown = curtain(*both) if name in OF_TWO_KINDS else overlay(*both, WHITE.get(name, 1.0))
         out.paste(fitted(shown, half, HEIGHT), (k * (half + 2), 0))
     path = FOLDER / f"{name}.png"
     out.quantize(COLOURS, dither=Picture.Dither.NONE).save(path, optimize=True)

@@ -31,7 +31,7 @@ from napari_fireants._controller import Controller
 from napari_fireants._presets import Preset, packaged, stages_line
 from napari_fireants.panels._widgets import Message, button, caption, follow
 
-COLUMNS, CARD_WIDTH = 3, 232
+COLUMNS, CARD_WIDTH = 4, 226
 RECIPES = "Recipe (*.yaml *.yml *.json)"
 _CARD = """
 QPushButton { background: rgba(128, 128, 128, 28); border: 2px solid transparent;
@@ -212,7 +212,7 @@ class Gallery(QDialog):
         for widget in (heading, self.scroll, self.details, self.message, self.form):
             layout.addWidget(widget, int(widget is self.scroll))
         layout.addLayout(row)
-        self.resize(COLUMNS * (CARD_WIDTH + 8) + 50, 680)
+        self.resize(COLUMNS * (CARD_WIDTH + 8) + 50, 700)
 
     # ---------------------------------------------------------------- cards
     def fill(self) -> None:

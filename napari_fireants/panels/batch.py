@@ -31,6 +31,7 @@ from napari_fireants.panels._widgets import (
     duration,
     follow,
     held_painting,
+    later,
     primary,
 )
 
@@ -96,7 +97,7 @@ class BatchPanel(QWidget):
         )  # fmt: skip
         self.retry = button("Retry failed", "Run the failed pairs once more", self._retry_failed)
         self.summary = button("Summary", "The summary of all pairs, in a browser", self._summary)
-        self.open = button("Open result", "Show the chosen pair as layers", self._open)
+        self.open = button("Open", "Show the chosen pair as layers", self._open)
         self.report = button("Report", "The report of the chosen pair, in a browser", self._report)
         self.again = button("Run again", "Run the chosen pairs, finished or not", self._again)
         self.remove = button("Leave out", "Take the chosen pairs out of the table", self._remove)
@@ -204,12 +205,18 @@ class BatchPanel(QWidget):
 
             def done(read: Any, name: str = name) -> None:
                 layers, notes = read
-                with held_painting(self):
-                    add_layers(self._viewer, layers, name)
                 self.message.say(" ".join(notes), "note")
+                self._add(layers, name)
 
             self.message.say(f"Opening {name}…", "note")
             self._opening.ask(lambda f=folder: read_layers(f), done, self.message.say)
+
+    def _add(self, layers: list[Any], name: str) -> None:
+        """One layer a turn: napari takes a while for each."""
+        if layers:
+            with held_painting(self):
+                add_layers(self._viewer, layers[:1], name)
+            later(self, 30, lambda panel: panel._add(layers[1:], name))
 
     def _report(self) -> None:
         for row in self.view.chosen()[:1]:

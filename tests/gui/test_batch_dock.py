@@ -153,7 +153,7 @@ def test_a_run_a_failure_a_retry_and_the_results(
     assert pages[1:] == [str(folder / "registrations" / "b" / "report.html")]
     filled.open.click()
     layers = filled.controller.viewer.layers
-    qtbot.waitUntil(lambda: len(layers) >= 3, timeout=20_000)
+    qtbot.waitUntil(lambda: len(layers) == 4, timeout=20_000)  # fixed, moving, result, Jacobian
     assert "b: a" in layers
     assert layers["b (registered)"].visible
     qtbot.wait(50)
@@ -192,6 +192,17 @@ def test_a_run_and_a_batch_wait_for_each_other(
     with qtbot.waitSignal(filled.session.finished, timeout=30_000):
         register.stop.click()
     qtbot.waitUntil(filled.run.isEnabled, timeout=5_000)
+
+
+def test_a_session_that_is_shut_down_ends_the_batch(filled: Any, qtbot: Any, recipe: Any) -> None:
+    filled.controller.store.use(recipe(steps=LONG))
+    filled.run.click()
+    qtbot.waitUntil(lambda: filled.table.rows[0].state is RowState.RUNNING, timeout=30_000)
+    filled.session.shutdown(seconds=30)
+    qtbot.waitUntil(lambda: not filled.batch.running, timeout=5_000)
+    assert "dock that ran it was closed" in filled.message.text()
+    assert states(filled)[1:] == ["waiting", "waiting"]
+    assert filled.run.isEnabled()
 
 
 def test_a_preset_of_its_own_for_the_batch(filled: Any, recipe: Any) -> None:

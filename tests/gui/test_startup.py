@@ -17,6 +17,8 @@ viewer = napari.Viewer(show=False)
 dock, panel = viewer.window.add_plugin_dock_widget('napari-fireants', 'Register')
 panel.advanced_section.show_content()
 panel.store.load_preset('microscopy')
+panel.gallery.click()
+viewer.window.add_plugin_dock_widget('napari-fireants', 'Batch')
 get_qapp().processEvents()
 print('panel', type(panel).__name__, 'torch' in sys.modules)
 viewer.close()
@@ -34,7 +36,7 @@ def test_the_manifest_is_valid(repo_root: Path) -> None:
 
     manifest = PluginManifest.from_file(repo_root / "napari_fireants" / "napari.yaml")
     manifest.validate_imports()
-    assert {w.display_name for w in manifest.contributions.widgets} >= {"Register", "Inspect"}
+    assert {w.display_name for w in manifest.contributions.widgets} >= {"Register", "Inspect", "Batch"}
     assert [m.command for m in manifest.contributions.menus["napari/layers/register"]] == [
         "napari-fireants.register"
     ]

@@ -66,6 +66,10 @@ def test_manifest_and_presets_are_in(names: set[str]) -> None:
     assert presets >= PRESETS
 
 
+def test_a_picture_of_every_preset_is_in(names: set[str]) -> None:
+    assert {f"napari_fireants/pictures/{name}.png" for name in PRESETS} <= names
+
+
 def test_sample_data_is_in(names: set[str], repo_root: Path) -> None:
     folder = repo_root / "sample_data"
     files = {

@@ -26,6 +26,9 @@ SUFFIXES = (
 )  # fmt: skip
 """What is taken for an image in a folder."""
 
+RESULTS = ("report.json", "summary.csv")
+"""What holds one of these files came out of a run or a batch."""
+
 LEFT_OUT = 3
 """So many names of what was left out are told."""
 
@@ -268,7 +271,7 @@ def _by_names(files: Sequence[Path]) -> Pairing | None:
         Row(_name(moving[m]) if f == m else "", fixed[f], moving[m], _along(sides, f, m))
         for f, m in keys
     ]
-    return Pairing(tuple(named(rows)), rule + _left_out(lone, "images"))
+    return Pairing(tuple(named(rows)), rule + _left_out(lone, "image"))
 
 
 def _name(path: Path) -> str:
@@ -286,7 +289,7 @@ def _along(sides: Mapping[str, Mapping[str, Path]], fixed: str, moving: str) -> 
 def _by_folders(folder: Path) -> Pairing | None:
     rows, lone = [], []
     for inside in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if inside.name.startswith("."):
+        if inside.name.startswith(".") or any((inside / name).is_file() for name in RESULTS):
             continue
         sides = _sides([path for path in sorted(inside.iterdir()) if _is_image(path)])
         fixed, moving = sides.get("fixed", {}), sides.get("moving", {})
@@ -301,7 +304,7 @@ def _by_folders(folder: Path) -> Pairing | None:
     if not rows:
         return None
     rule = "Each sub-folder with one 'fixed' and one 'moving' image is a pair."
-    return Pairing(tuple(rows), rule + _left_out(lone, "sub-folders"))
+    return Pairing(tuple(rows), rule + _left_out(lone, "sub-folder"))
 
 
 def _onto_one(files: Sequence[Path], fixed: Path | None, what: str) -> Pairing:
@@ -336,4 +339,5 @@ def _left_out(names: Sequence[str], what: str) -> str:
     if not names:
         return ""
     more = ", ..." if len(names) > LEFT_OUT else ""
+    what += "s" * (len(names) > 1)
     return f" {len(names)} {what} left out: {', '.join(names[:LEFT_OUT])}{more}."

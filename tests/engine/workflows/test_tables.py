@@ -48,7 +48,7 @@ def test_names_that_are_otherwise_the_same(tmp_path: Path) -> None:
     assert {role: path.name for role, path in second.files.items()} == {
         "fixed_mask": "fixed-sub2-mask.tif"
     }
-    assert "1 images left out: lone_fixed.nii." in pairing.rule
+    assert "1 image left out: lone_fixed.nii." in pairing.rule
 
 
 def test_one_fixed_image_serves_all(tmp_path: Path) -> None:
@@ -62,6 +62,7 @@ def test_one_fixed_image_serves_all(tmp_path: Path) -> None:
 
 def test_sub_folders(tmp_path: Path) -> None:
     put(tmp_path, "s1/fixed.nii", "s1/moving.nii", "s1/moving_seg.nii", "s1/landmarks.csv")
+    put(tmp_path, "old/summary.csv", "old/s1/report.json", "run/report.json")
     put(tmp_path, "s2/a_fixed.nii", "s2/b_moving.nii", "notes/readme.txt", ".git/fixed.nii")
     pairing = pairs_in(tmp_path)
     assert told(pairing.rows) == [
@@ -69,7 +70,7 @@ def test_sub_folders(tmp_path: Path) -> None:
         ("s2", "a_fixed.nii", "b_moving.nii"),
     ]
     assert set(pairing.rows[0].files) == {"moving_labels", "landmarks"}
-    assert "1 sub-folders left out: notes." in pairing.rule
+    assert "1 sub-folder left out: notes." in pairing.rule
 
 
 def test_all_onto_one_which_can_be_chosen(tmp_path: Path) -> None:
