@@ -24,7 +24,7 @@ def is_run(path: Path) -> bool:
 def open_run(path: Path) -> Opened:
     """Layers of a run folder, fixed lowest. What is missing is told in one sentence.
 
-    Fixed and result are shown as an overlay, labels as outlines; moving and Jacobian are hidden.
+    Fixed and result are shown as an overlay, labels faintly; moving and Jacobian are hidden.
     """
     from fireants_engine.workflows.rundir import read_report
 
@@ -99,7 +99,7 @@ def _as_part(
         kind = "image"  # an image of few values was registered as an image
         options.setdefault("contrast_limits", (int(array.min()), max(int(array.max()), 1)))
     if kind == "labels":
-        return array, options, kind
+        return array, options | {"opacity": 0.4}, kind
     plain = kind == "image" and not options.get("rgb") and not several
     if plain:
         options |= look | ({"blending": "additive"} if role != "jacobian" else {})

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from fireants_engine import Grid
     from fireants_engine.transforms import Affine, Transform
 
-COUNT = 24
-"""Arrows along the longest side of a field, about."""
-COUNT_AFFINE = 10
+COUNT = 30
+"""Arrows along the longest side of a field, at most; they are a round number of mm apart."""
+COUNT_AFFINE = 16
 AROUND_MM = 100.0
 """Side of the box an affine is shown in where nothing is open, in mm."""
 

@@ -353,6 +353,7 @@ def test_a_run_opens_with_its_parts(run_folder: Path) -> None:
     assert [layer.name for layer in layers] == names
     assert [layer.visible for layer in layers] == [True, False, True, True, False]
     assert isinstance(layers[3], Labels)
+    assert layers[3].opacity < 0.5
     assert [layer.metadata["fireants"]["role"] for layer in layers] == [
         "fixed", "moving", "result", "labels", "jacobian",
     ]  # fmt: skip
