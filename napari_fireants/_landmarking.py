@@ -67,6 +67,16 @@ class Landmarking:
         return "fixed" if fixed is None else fixed.name, "moving" if moving is None else moving.name
 
     @property
+    def unit(self) -> tuple[str, float]:
+        """In which lengths are told, and how many of it a mm has: µm for voxels under .1 mm."""
+        fixed = self.marks.images()[0]
+        try:
+            small = fixed is not None and max(snapshot(fixed).spacing_mm) < 0.1
+        except InputError:
+            small = False
+        return ("µm", 1000.0) if small else ("mm", 1.0)
+
+    @property
     def trying(self) -> bool:
         """A fit is wanted, shown or still computed."""
         return self._wanted is not None
@@ -83,7 +93,8 @@ class Landmarking:
 
     def into(self, job: Job) -> Job:
         """The run with the landmarks: measured in any case, pulling where they are used."""
-        table, pairs = self.table, self.table.pairs
+        table = self.table
+        pairs = tuple(row for row in table.pairs if fits(row, job.fixed.ndim))
         if not pairs:
             return job
         recipe = job.recipe
@@ -132,8 +143,9 @@ class Landmarking:
             self.marks.follower, self.marks.exact = None, None
             self.marks.write()
             return
-        rows, step, transform = self.table.rows, self._step_mm, product.result.transform
-        self._rows = rows
+        step, transform = self._step_mm, product.result.transform
+        self._rows = self.table.rows
+        rows = tuple(row for row in self._rows if fits(row, product.result.grid.dim))
 
         def done(found: tuple[Follower, dict[int, Place]]) -> None:
             if self.session.product is product and self.trial is None and not self.running:
@@ -167,7 +179,7 @@ class Landmarking:
         except InputError as error:
             self._refuse(str(error))
             return
-        rows = self.table.rows
+        rows = tuple(row for row in self.table.rows if fits(row, fixed.ndim))
 
         def done(trial: Trial) -> None:
             if self._wanted is kind and not self.running:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from psygnal import Signal
 
+from fireants_engine.errors import InputError
 from napari_fireants._extras import shape_of
 from napari_fireants._landmarks import Place, Side
 from napari_fireants._layers import coordinates_at, coordinates_of, places_mm, world_of
@@ -280,7 +281,11 @@ class Picker:
             self.said.emit("Where that lies in the moving image is not known yet; try again.")
             return
         self.said.emit("")
-        key = self.marks.put(side, place)
+        try:
+            key = self.marks.put(side, place)
+        except InputError as error:  # landmarks of other images are in the table
+            self.said.emit(str(error))
+            return
         if self.mode == "pairs":
             self._next(key)
 

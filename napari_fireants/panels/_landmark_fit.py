@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 from napari_fireants._controller import Controller
 from napari_fireants._fields import DecimalBox, guard_wheel
 from napari_fireants._trial import KINDS
+from napari_fireants.panels._landmark_table import length
 from napari_fireants.panels._widgets import button, caption, follow
 
 TIPS = {
@@ -98,10 +99,10 @@ class FitBox(QWidget):
         text = "Moves the whole image so that the pairs come as close as they can."
         known = table.statistics("now") if trial is not None else None
         if trial is not None and known is not None:
-            text = (
-                f"After the {trial.kind} fit the pairs are {known.mean:.1f} mm apart in the mean, "
-            )
-            text += f"{known.largest:.1f} mm at most."
+            unit, per_mm = self._marking.unit
+            mean, largest = (length(x * per_mm) for x in (known.mean, known.largest))
+            text = f"After the {trial.kind} fit the pairs are {mean} {unit} apart in the mean, "
+            text += f"{largest} {unit} at most."
         self.says.setText(text)
         started = self._controller.initial is not None
         self.start_row.setVisible(started)
@@ -113,7 +114,7 @@ class PullBox(QWidget):
 
     def __init__(self, controller: Controller) -> None:
         super().__init__()
-        self._table = controller.landmarks
+        self._table, self._marking = controller.landmarks, controller.landmarking
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 2)
         layout.setSpacing(4)
@@ -143,7 +144,6 @@ class PullBox(QWidget):
         self.limit = DecimalBox()
         self.limit.setRange(0.01, 1000.0)
         self.limit.setDecimals(2)
-        self.limit.setSuffix(" mm")
         self.limit.setValue(5.0)
         self.limit.setAccessibleName("Distance beyond which a pair pulls no harder")
         guard_wheel(self.limit)
@@ -163,7 +163,8 @@ class PullBox(QWidget):
         self._draw()
 
     def _limit(self) -> None:
-        self._table.pull(robust_mm=self.limit.value() if self.robust.isChecked() else 0.0)
+        limit = self.limit.value() / self._marking.unit[1]
+        self._table.pull(robust_mm=limit if self.robust.isChecked() else 0.0)
 
     def _draw(self) -> None:
         table = self._table
@@ -173,8 +174,10 @@ class PullBox(QWidget):
         if abs(math.log(table.strength / _strength(self.slider.value()))) > 0.05:
             self.slider.setValue(_slider(table.strength))
         self.robust.setChecked(table.robust_mm > 0)
+        unit, per_mm = self._marking.unit
+        self.limit.setSuffix(f" {unit}")
         if table.robust_mm > 0:
-            self.limit.setValue(table.robust_mm)
+            self.limit.setValue(table.robust_mm * per_mm)
         for widget in (self.use, self.slider, self.robust, self.limit):
             widget.blockSignals(False)
         self.pull.setVisible(table.used)

@@ -13,13 +13,18 @@ from napari_fireants._landmarks import COLUMNS, LandmarkTable, Row
 
 HEADINGS = {
     "name": ("Name", "Its name; double-click to change it. Without the tick it counts nowhere"),
-    "before": ("Before", "Distance of the pair in mm as the images were loaded"),
-    "now": ("Now", "Distance (TRE) in mm in the newest preview of a run, or through a fit"),
-    "after": ("After", "Distance (TRE) in mm through the result: how far the registration misses"),
+    "before": ("Before", "Distance of the pair in {} as the images were loaded"),
+    "now": ("Now", "Distance (TRE) in {} in the newest preview of a run, or through a fit"),
+    "after": ("After", "Distance (TRE) in {} through the result: how far the registration misses"),
     "weight": ("Weight", "How much it counts beside the others; 1 is usual, 0 nothing"),
 }
 NAMES = tuple(HEADINGS)
 WORST = QColor(230, 159, 0, 80)
+
+
+def length(value: float) -> str:
+    """A distance for people, without its unit."""
+    return f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
 
 
 class LandmarkModel(QAbstractTableModel):
@@ -31,6 +36,7 @@ class LandmarkModel(QAbstractTableModel):
         super().__init__()
         self.table = table
         self.by, self.falling = "", False
+        self.unit = ("mm", 1.0)
         self.rows: list[Row] = table.ordered()
         self._worst = table.worst
 
@@ -66,7 +72,7 @@ class LandmarkModel(QAbstractTableModel):
             title = "Fit"
         if role == Qt.ItemDataRole.DisplayRole:
             return title
-        return tip if role == Qt.ItemDataRole.ToolTipRole else None
+        return tip.format(self.unit[0]) if role == Qt.ItemDataRole.ToolTipRole else None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         row, name = self.rows[index.row()], NAMES[index.column()]
@@ -93,7 +99,7 @@ class LandmarkModel(QAbstractTableModel):
         if name == "weight":
             return f"{row.weight:g}"
         value = next((self.table.distance(row, c) for c in COLUMNS if c == name), None)
-        return "–" if value is None else f"{value:.1f}" if value >= 0.995 else f"{value:.2f}"
+        return "–" if value is None else length(value * self.unit[1])
 
     def _tip(self, row: Row, name: str) -> str:
         missing = [side for side in ("fixed", "moving") if row.place(side) is None]
@@ -101,7 +107,7 @@ class LandmarkModel(QAbstractTableModel):
             return f"Not set in the {missing[0]} image yet: press Pick pairs"
         if row.key == self._worst:
             return "The pair that is farthest apart"
-        return HEADINGS[name][1]
+        return HEADINGS[name][1].format(self.unit[0])
 
     def flags(self, index: QModelIndex) -> Any:
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
@@ -165,8 +171,12 @@ class LandmarkView(QTableView):
         self.clicked.connect(self._clicked)
         self.rows.modelReset.connect(self.select)
 
-    def refresh(self) -> None:
-        """Show what the table holds now; while a cell is edited every row stays where it is."""
+    def refresh(self, unit: tuple[str, float]) -> None:
+        """Show what the table holds now; while a cell is edited every row stays where it is.
+
+        unit: of distances, and how many of it a mm has.
+        """
+        self.rows.unit = unit
         editing = self.state() == QAbstractItemView.State.EditingState
         self.rows.refresh(reorder=not editing)
         self.setFixedHeight(self._height())

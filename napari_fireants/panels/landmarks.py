@@ -28,7 +28,7 @@ from napari_fireants._latest import Latest
 from napari_fireants._layers import Snapshot, snapshot
 from napari_fireants._picking import KEYS, Mode
 from napari_fireants.panels._landmark_fit import FitBox, PullBox
-from napari_fireants.panels._landmark_table import LandmarkView
+from napari_fireants.panels._landmark_table import LandmarkView, length
 from napari_fireants.panels._widgets import Message, button, caption, follow, primary
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class LandmarksPanel(QWidget):
         self.view.rows.said.connect(self._say)
         layout.addWidget(self.view)
         self.numbers = caption()
-        self.numbers.setToolTip("Of the pairs that are ticked; distances in mm (TRE)")
+        self.numbers.setToolTip("Of the pairs that are ticked: how far apart they are (TRE)")
         layout.addWidget(self.numbers)
         layout.addLayout(self._buttons())
         self.more = QWidget()
@@ -177,7 +177,7 @@ class LandmarksPanel(QWidget):
         table = self.table
         self.hint.setVisible(not table.rows)
         self.view.setVisible(bool(table.rows))
-        self.view.refresh()
+        self.view.refresh(self.marking.unit)
         self.more.setVisible(any(row.complete for row in table.rows))
         self.save.setEnabled(bool(table.pairs))
         self.delete.setEnabled(bool(table.selected))
@@ -195,10 +195,12 @@ class LandmarksPanel(QWidget):
             return "No pair yet." if table.rows else ""
         known = found.get(table.column) or found["before"]
         words = {"now": f"{table.trial} fit" if table.trial else "now"}
-        means = " → ".join(f"{_mm(s.mean)} {words.get(c, c)}" for c, s in found.items())
+        unit, per_mm = self.marking.unit
+        means = " → ".join(f"{length(s.mean * per_mm)} {words.get(c, c)}" for c, s in found.items())
         worst = table.worst
         name = "" if worst is None else f" ({table.row(worst).name})"
-        rest = f"median {_mm(known.median)}, largest {_mm(known.largest)} mm{name}"
+        median, largest = (length(x * per_mm) for x in (known.median, known.largest))
+        rest = f"median {median}, largest {largest} {unit}{name}"
         count = f"{known.pairs} pair{'s' if known.pairs > 1 else ''}"
         return f"Mean {means}\n{count}: {rest}"
 
@@ -331,7 +333,3 @@ class LandmarksPanel(QWidget):
         if self._kept is not None:
             self.marking.autosave.discard(self._kept)
         self._offer()
-
-
-def _mm(distance: float) -> str:
-    return f"{distance:.1f}" if distance >= 0.995 else f"{distance:.2f}"

@@ -208,6 +208,8 @@ def test_what_the_widgets_of_fit_and_pull_say(panel: Any, qtbot: Any) -> None:
     panel.pull.robust.click()
     assert panel.table.robust_mm == 5.0
     panel.pull.limit.setValue(2.5)
+    assert panel.table.robust_mm == 2.5
+    assert panel.pull.limit.suffix() == " mm"
     panel.undo.click()
     assert (panel.table.strength, panel.table.robust_mm) == (before, 0.0)
     assert not panel.pull.limit.isEnabled()
@@ -245,11 +247,25 @@ def test_a_run_measures_and_is_pulled(
     qtbot.waitUntil(lambda: panel.table.statistics("after").pairs == 4, timeout=20000)
     panel.pull.use.click()
     panel.pull.slider.setValue(100)
+    panel.controller.choose_recipe(recipe(steps=20))
     dock.start()
     assert panel.table.distances("after") == {}
     qtbot.waitUntil(lambda: dock.session.state is State.FINISHED, timeout=60000)
     result = dock.session.result
     assert [term.kind for term in result.recipe.stages[0].terms] == ["ssd", "landmarks"]
     assert result.recipe.stages[0].terms[1].weight == pytest.approx(panel.table.strength)
-    assert panel.controller.store.recipe == recipe(steps=400)  # the recipe itself stays
+    assert panel.controller.store.recipe == recipe(steps=20)  # the recipe itself stays
     qtbot.waitUntil(lambda: not panel.marking.busy, timeout=20000)
+
+
+def test_small_voxels_are_told_in_micrometres(make_napari_viewer: Callable[..., Any]) -> None:
+    viewer = make_napari_viewer()
+    for name in ("fixed", "moving"):
+        viewer.add_image(np.zeros((30, 40)), name=name, units=("um", "um"))
+    _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Landmarks")
+    panel.table.add((0.01, 0.01), (0.0135, 0.01))
+    assert cells(panel)[0][1] == "3.5"
+    assert "largest 3.5 µm" in panel.numbers.text()
+    panel.pull.robust.setChecked(True)
+    assert panel.pull.limit.suffix() == " µm"
+    assert panel.table.robust_mm == 0.005

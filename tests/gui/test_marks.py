@@ -330,6 +330,16 @@ def test_what_stands_in_the_way_is_said() -> None:
     assert bench.said[-1].startswith("Open two images first")
 
 
+def test_landmarks_of_other_images_stay_aside() -> None:
+    bench = Bench()
+    bench.table.add((6.0, 9.0), (7.0, 9.0))
+    assert len(bench.viewer.layers) == 2
+    bench.picker.begin("pairs")
+    bench.press((8.0, 9.0, 6.0))
+    assert "2D and 3D at once" in bench.said[-1]
+    assert len(bench.table.rows) == 1
+
+
 def test_a_run_may_change_what_is_visible_meanwhile() -> None:
     bench = Bench()
     bench.picker.begin("pairs")
