@@ -14,13 +14,14 @@ def command(args: argparse.Namespace) -> int:
     recipe, execution = load_recipe(args), load_execution(args)
     fixed = ImageSize.read(args.fixed, args.fixed_mask)
     moving = ImageSize.read(args.moving, args.moving_mask)
+    images = {name: ImageSize.read(own).channels for name, own, _ in args.inputs}
     found = forecast(
         recipe,
         fixed,
         moving,
         device=execution.device,
         kernels=execution.kernels,
-        given=Given(labels=args.labels),
+        given=Given(images, args.labels),
         pairs=args.pairs,
     )
     print(f"{found.sentence} ({recipe.name} on {found.device}, {found.kernels} kernels)")

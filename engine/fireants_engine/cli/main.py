@@ -50,6 +50,14 @@ def _how_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no summary")
 
 
+def _input_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input", nargs=3, action="append", default=[], dest="inputs",
+        metavar=("NAME", "FIXED", "MOVING"),
+        help="further images for terms with `input: NAME` in the recipe (repeatable)",
+    )  # fmt: skip
+
+
 def _run_parser(commands: argparse._SubParsersAction) -> None:
     run = commands.add_parser(
         "run",
@@ -73,11 +81,7 @@ def _run_parser(commands: argparse._SubParsersAction) -> None:
         ("--init", "TRANSFORM", "transform file or run directory to start from"),
     ):
         run.add_argument(name, type=Path, metavar=meta, help=text)
-    run.add_argument(
-        "--input", nargs=3, action="append", default=[], dest="inputs",
-        metavar=("NAME", "FIXED", "MOVING"),
-        help="further images for terms with `input: NAME` in the recipe (repeatable)",
-    )  # fmt: skip
+    _input_option(run)
 
 
 FORECAST = """
@@ -108,6 +112,7 @@ def _forecast_parser(commands: argparse._SubParsersAction) -> None:
     forecast.add_argument(
         "--pairs", type=int, default=1, metavar="N", help="pairs that run together (1)"
     )
+    _input_option(forecast)
     _how_options(forecast)
 
 

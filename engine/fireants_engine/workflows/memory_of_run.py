@@ -382,7 +382,7 @@ class Model:
             return result
         size = self.fixed.voxels * FLOAT * level.dim
         out = book.take("result", size * self.pairs)
-        book.touch("folds", *[self.fixed.voxels * 3] * 3)
+        book.touch("folds", *[self.fixed.voxels * FLOAT] * 2)
         book.give(*result)
         return [out]
 

@@ -66,7 +66,7 @@ print(json.dumps([mib("VmHWM") - before, told.peak_bytes / 2**20]))
 def greedy(**changes: object) -> Recipe:
     """brain-mri's last stage, a few steps of it."""
     recipe = Recipe.preset("brain-mri")
-    levels = [{"shrink": 2, "max_steps": 5}, {"shrink": 1, "max_steps": 6}]
+    levels = [{"shrink": 2, "max_steps": 2}, {"shrink": 1, "max_steps": 6}]
     values = {f"stages.{k}.enabled": False for k in (0, 1)}
     return recipe.with_values({**values, "stages.2.pyramid.levels": levels, **changes})
 
