@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from psygnal import Signal as PsygnalSignal
 
 from fireants_engine.errors import InputError
+from napari_fireants import _shortcuts as shortcuts
 from napari_fireants._batch import Batch
 from napari_fireants._keeper import Keeper
 from napari_fireants._landmarking import Landmarking
@@ -83,6 +84,7 @@ class Controller:
         self.session.frames_ready.connect(self._on_frames)
         self.session.finished.connect(self._on_finished)
         self.session.failed.connect(self._on_failed)
+        shortcuts.bind(self)
 
     def wanted(self) -> Wanted:
         """The next preview: what the canvas shows, and what `wishes` add to it."""

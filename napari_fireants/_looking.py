@@ -11,6 +11,7 @@ from psygnal import Signal
 
 from napari_fireants._latest import Latest
 from napari_fireants._preview import Frames, Wanted
+from napari_fireants._remember import remember
 from napari_fireants._scene import EDGES, Scene
 from napari_fireants._seen import Arrows, Key, Picture
 from napari_fireants._session import Job, Session
@@ -18,6 +19,8 @@ from napari_fireants._sources import Standing, of_frames, of_result
 from napari_fireants._views import Look, View, compose
 
 WAITING = "The next preview brings it."
+HOLD_KEY = "Q"
+"""Held on the canvas: the fixed image alone."""
 AFTERWARDS = "The inverse is computed when the run has ended; this view works then."
 
 
@@ -86,8 +89,9 @@ class Looking:
         self.show(quick=sliding)
 
     def colour(self, pair: str) -> None:
-        """Another pair of colours, a name in PAIRS."""
+        """Another pair of colours, a name in PAIRS; kept for the next viewer, too."""
         self.scene.pair = pair
+        remember("display", "colours", pair)
         self.show()
 
     def flick(self, first: bool) -> None:

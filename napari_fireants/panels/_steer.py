@@ -25,6 +25,7 @@ from napari_fireants._ignoring import SIDES, Side
 from napari_fireants._layers import mm_to_world
 from napari_fireants._session import Progress, State
 from napari_fireants._steering import Back
+from napari_fireants.panels._focus import to_canvas
 from napari_fireants.panels._widgets import button, caption
 
 if TYPE_CHECKING:
@@ -99,16 +100,16 @@ class SteerPanel(QWidget):
         self.step.setAccessibleName("Length of one step")
         guard_wheel(self.step)
         moves = (
-            ("←", "Left by one step", lambda: self._shift(1, -1)),
-            ("→", "Right by one step", lambda: self._shift(1, 1)),
-            ("↑", "Up by one step", lambda: self._shift(0, -1)),
-            ("↓", "Down by one step", lambda: self._shift(0, 1)),
+            ("←", "Left by one step", lambda: self.shift(1, -1)),
+            ("→", "Right by one step", lambda: self.shift(1, 1)),
+            ("↑", "Up by one step", lambda: self.shift(0, -1)),
+            ("↓", "Down by one step", lambda: self.shift(0, 1)),
         )
         shapes = (
-            ("⟲", f"Turn left by {DEGREES_PER_STEP:g} degrees", lambda: self._turn(-1)),
-            ("⟳", f"Turn right by {DEGREES_PER_STEP:g} degrees", lambda: self._turn(1)),
-            ("−", "Smaller by 2 %", lambda: self._scale(1 / SCALE_PER_STEP)),
-            ("+", "Larger by 2 %", lambda: self._scale(SCALE_PER_STEP)),
+            ("⟲", f"Turn left by {DEGREES_PER_STEP:g} degrees", lambda: self.turn(-1)),
+            ("⟳", f"Turn right by {DEGREES_PER_STEP:g} degrees", lambda: self.turn(1)),
+            ("−", "Smaller by 2 %", lambda: self.scale(-1)),
+            ("+", "Larger by 2 %", lambda: self.scale(1)),
             ("⇋", "Mirror left and right", self._mirror),
         )
         box = QWidget()
@@ -190,6 +191,7 @@ class SteerPanel(QWidget):
             item.setChecked(False)
         if on:
             self.hand.setChecked(self._guarded(self._steering.take))
+            to_canvas(self)  # arrow keys would move the focus from button to button
         else:
             self._steering.let_go()
 
@@ -224,10 +226,13 @@ class SteerPanel(QWidget):
         if self._steering.hand is not None:
             self._guarded(lambda: self._steering.hand.move(matrix()))
 
-    def _shift(self, axis: int, sign: int) -> None:
+    def shift(self, axis: int, sign: int) -> None:
+        """One step down (axis 0) or to the right (1) on the canvas, or the other way."""
         self._move(lambda: _nudge.shift(sign * self.step.value() * self._axes()[axis]))
 
-    def _turn(self, sign: int) -> None:
+    def turn(self, sign: int) -> None:
+        """Turn to the right (1) or to the left (-1) on the canvas."""
+
         def matrix() -> np.ndarray:
             down, right = self._axes()
             plane = int(np.argmax(np.abs(right))), int(np.argmax(np.abs(down)))
@@ -236,7 +241,9 @@ class SteerPanel(QWidget):
 
         self._move(matrix)
 
-    def _scale(self, factor: float) -> None:
+    def scale(self, sign: int) -> None:
+        """Larger (1) or smaller (-1)."""
+        factor = SCALE_PER_STEP**sign
         self._move(lambda: _nudge.scale(factor, self._steering.hand.centre_mm))
 
     def _mirror(self) -> None:

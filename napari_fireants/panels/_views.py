@@ -21,13 +21,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_fireants._fields import guard_wheel
-from napari_fireants._looking import Looking
+from napari_fireants._looking import HOLD_KEY, Looking
 from napari_fireants._scene import PAIRS
 from napari_fireants._views import TIPS, Look, View
 from napari_fireants.panels._widgets import caption, follow
 
 SLIDING_MS, SETTLED_MS = 30, 250
-HOLD_KEY = "Q"
 
 
 class ViewChooser(QWidget):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
@@ -15,7 +15,7 @@ from napari_fireants._ortho import Ortho
 from napari_fireants.panels._export import ExportPanel
 from napari_fireants.panels._numbers import LabelRows, Similarities
 from napari_fireants.panels._ortho import OrthoView
-from napari_fireants.panels._views import HOLD_KEY, ViewChooser
+from napari_fireants.panels._views import ViewChooser
 from napari_fireants.panels._widgets import Message, follow
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ class InspectPanel(QWidget):
         session = self.controller.session
         session.busy_changed.connect(self._on_busy)
         session.failed.connect(self._on_failed)
-        self._bind_key()
         self._on_ready(looking.possible)
         wishes, wish = self.controller.wishes, self.ortho.wish
         self.destroyed.connect(lambda: wishes.remove(wish))
@@ -83,17 +82,6 @@ class InspectPanel(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self.scroll)
-
-    def _bind_key(self) -> None:
-        """The fixed image alone while the key is down."""
-        hold = self.looking.hold_fixed
-
-        def held(_: Any) -> Any:
-            hold(True)
-            yield
-            hold(False)
-
-        self.controller.viewer.bind_key(HOLD_KEY, held, overwrite=True)
 
     def _go(self, voxel: tuple[float, ...]) -> None:
         if self.ortho.shape:

@@ -25,6 +25,8 @@ from napari_fireants._controller import controller_of
 from napari_fireants._fields import Section, guard_wheel
 from napari_fireants._preferences import preferences
 from napari_fireants._session import Kernels, Machine, Product, Progress, State
+from napari_fireants.panels import _tour
+from napari_fireants.panels._cheatsheet import show_sheet
 from napari_fireants.panels._curve import LossCurve
 from napari_fireants.panels._gallery import Gallery
 from napari_fireants.panels._inputs import InputsEditor
@@ -80,6 +82,8 @@ class RegisterPanel(QWidget):
         self._on_recipe(self.store.recipe)
         self._on_state(self.session.state)
         self.inputs.choose(self.controller.last_roles)
+        if _tour.due():
+            self.tour.begin()
 
     def sizeHint(self) -> QSize:
         return QSize(WIDTH, 600)
@@ -102,6 +106,8 @@ class RegisterPanel(QWidget):
         settings.addLayout(self._device())
         settings.addWidget(self.kernels)
         self.advanced_section = Section("Advanced: stages", self.advanced)
+        self.tour = _tour.tour_of(self)
+        layout.addWidget(self.tour)
         layout.addWidget(self.settings)
         self.memory = MemoryLine(self.controller, self.inputs, self.device)
         layout.addWidget(self.memory)
@@ -130,6 +136,7 @@ class RegisterPanel(QWidget):
             layout.addWidget(widget)
         self.curve.hide()
         layout.addStretch(1)
+        layout.addLayout(self._foot())
         self.scroll = QScrollArea()
         self.scroll.setWidget(body)
         self.scroll.setWidgetResizable(True)
@@ -139,6 +146,14 @@ class RegisterPanel(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self.scroll)
+
+    def _foot(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        show = lambda: show_sheet(self.controller, self)  # noqa: E731
+        self.keys = button("Keys…", "All keys, and the tour of the first steps (F1)", show)
+        row.addStretch(1)
+        row.addWidget(self.keys)
+        return row
 
     def _preset(self) -> QHBoxLayout:
         self.preset = QComboBox()

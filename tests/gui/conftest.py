@@ -78,6 +78,14 @@ def dock(make_napari_viewer: Callable[..., Any], pair_3d: Any) -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
+def no_tour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tour has been seen."""
+    from napari_fireants.panels import _tour
+
+    monkeypatch.setattr(_tour, "_shown", True)
+
+
+@pytest.fixture(autouse=True)
 def user_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the plugin keeps what belongs to a person: never that of who runs the tests."""
     folder = tmp_path_factory.mktemp("user")
