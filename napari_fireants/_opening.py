@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from napari_fireants import _sessionfile as sessionfile
 from napari_fireants._files import Question
 from napari_fireants._sessionfile import Loaded, Opened
-from napari_fireants._viewerstate import look_again, look_like, make
+from napari_fireants._viewerstate import look_again, look_like, make, slice_again
 from napari_fireants._views import Look, View
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Opening:
 
     # ------------------------------------------------------------ writing
     def _replace(self, loaded: Loaded) -> None:
-        """Take away what is there, then add one layer after the other."""
+        """Take away one layer after the other, then add those of the session."""
         controller = self._controller
         self._keeper.history.fill([])
         self._keeper.recall.layers.clear()
@@ -93,10 +93,17 @@ class Opening:
         controller.scene.forget()
         controller.looking.end()
         controller.landmarks.restore(type(controller.landmarks.content)())
-        controller.viewer.layers.clear()
+        for _ in range(len(controller.viewer.layers)):
+            self._ask(lambda: None, lambda _: self._remove())
         for index in range(len(loaded.arrays)):
             self._ask(lambda: None, lambda _, i=index: self._add(loaded, i))
         self._ask(lambda: None, lambda _: self._fill(loaded))
+
+    def _remove(self) -> None:
+        layers = self._controller.viewer.layers
+        if len(layers):
+            with self._controller.hold_painting():
+                layers.pop()
 
     def _add(self, loaded: Loaded, index: int) -> None:
         state, arrays = loaded.opened.state.layers[index], loaded.arrays[index]
@@ -105,6 +112,8 @@ class Opening:
             return
         with self._controller.hold_painting():
             self._layers.append(make(self._controller.viewer, state.kind, state.state, arrays))
+            with suppress(KeyError, TypeError, ValueError):  # now: the next is sliced only once
+                slice_again(self._controller.viewer, loaded.opened.state.view)
 
     def _fill(self, loaded: Loaded) -> None:
         """Roles, recipe, landmarks and runs; then the run that was shown."""

@@ -174,12 +174,15 @@ def make(viewer: ViewerModel, kind: str, state: dict[str, Any], arrays: dict[str
 
 
 def look_like(layer: Layer, kind: str, state: dict[str, Any]) -> None:
-    """Visibility and colours as they were."""
+    """Visibility and colours as they were; napari redraws for what does not change, too."""
     for name in ("visible", "opacity", "blending"):
-        setattr(layer, name, state[name])
+        if getattr(layer, name) != state[name]:
+            setattr(layer, name, state[name])
     if kind == "image" and "colormap" in state:
-        layer.colormap = _made_colormap(state["colormap"])
-        layer.contrast_limits = state["contrast_limits"]
+        if _colormap(layer.colormap) != state["colormap"]:
+            layer.colormap = _made_colormap(state["colormap"])
+        if list(layer.contrast_limits) != state["contrast_limits"]:
+            layer.contrast_limits = state["contrast_limits"]
 
 
 def _made_colormap(values: dict[str, Any]) -> Any:
@@ -200,14 +203,20 @@ def _made_labels(values: dict[str, Any]) -> Any:
     )
 
 
-def look_again(viewer: ViewerModel, view: dict[str, Any]) -> None:
-    """The view that `describe_view` told of, if the layers have as many axes as then."""
-    dims, camera = viewer.dims, viewer.scene.camera
+def slice_again(viewer: ViewerModel, view: dict[str, Any]) -> None:
+    """The slice that `describe_view` told of, if the layers have as many axes as then."""
+    dims, now = viewer.dims, describe_view(viewer)
     if len(view["order"]) == dims.ndim:
-        dims.order = tuple(view["order"])
-        dims.ndisplay = view["ndisplay"]
-        dims.point = tuple(view["point"])
-    camera.perspective = view["perspective"]
-    camera.angles = tuple(view["angles"])
-    camera.center = tuple(view["center"])
-    camera.zoom = view["zoom"]
+        for name in ("order", "ndisplay", "point"):
+            if view[name] != now[name]:
+                setattr(dims, name, view[name])
+
+
+def look_again(viewer: ViewerModel, view: dict[str, Any]) -> None:
+    """The whole view."""
+    slice_again(viewer, view)
+    now = describe_view(viewer)
+    for name in ("perspective", "angles", "center", "zoom"):
+        value = view[name]
+        if value != now[name]:
+            setattr(viewer.scene.camera, name, tuple(value) if isinstance(value, list) else value)

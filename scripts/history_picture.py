@@ -64,9 +64,9 @@ def main(path: Path = ROOT / "docs" / "images" / "history.png") -> None:
         panel.controller.keeper.behind.wait()
         viewer.reset_view()
         grab("compared")
+        assert viewer.window._qt_window.grab().save(str(path))
         viewer.theme = "light"
         grab("light")
-        assert viewer.window._qt_window.grab().save(str(path))
         panel.session.shutdown()
         controller_of(viewer).keeper.close()
         viewer.close()

@@ -142,6 +142,8 @@ class RunList(QListWidget):
         for i in range(self.count()):
             item = self.item(i)
             row = self.itemWidget(item)
+            if row is None:  # it is just being added
+                continue
             height = row.layout().heightForWidth(width)
             item.setSizeHint(QSize(width, max(height, PICTURE + 8)))
 
