@@ -24,6 +24,8 @@ from napari_fireants._samples import sample_path
 
 SLICES = range(70, 118, 6)
 DOCK = 352
+LAYERS = 5
+"""Of a pair with labels."""
 
 
 def slices(folder: Path) -> None:
@@ -48,7 +50,8 @@ def main(path: Path = ROOT / "docs" / "images" / "batch_dock.png") -> None:
     with tempfile.TemporaryDirectory() as folder:
         get_settings(str(Path(folder) / "napari.yaml"))  # never the settings of who runs this
         os.environ["FIREANTS_USER_FOLDER"] = str(Path(folder) / "user")
-        study = Path(folder) / "study"
+        os.chdir(folder)  # so that the picture shows short paths
+        study = Path("study")
         study.mkdir()
         slices(study)
         viewer = napari.Viewer(show=True)
@@ -66,19 +69,20 @@ def main(path: Path = ROOT / "docs" / "images" / "batch_dock.png") -> None:
         wait(lambda: not panel.batch.running, 300)
         panel.view.choose(3)
         panel.open.click()
-        wait(lambda: len(viewer.layers) > 3)
+        wait(lambda: len(viewer.layers) == LAYERS)
         viewer.reset_view()
         for layer in viewer.layers:
             layer.visible = layer.visible and "labels" not in layer.name
         panel.view.choose(2)
         wait(lambda: "not an image" in panel.message.text())
+        shown = viewer.window._qt_window
         end = time.monotonic() + 1.5  # the window paints new layers a little later
-        wait(lambda: time.monotonic() > end)
+        wait(lambda: time.monotonic() > end and shown.updatesEnabled())
         done = window(viewer, folder)
         panel.session.shutdown()
         viewer.close()
     both = np.hstack([running, np.full((len(running), 8, 3), 255, np.uint8), done])
-    Picture.fromarray(both).quantize(128, dither=Picture.Dither.NONE).save(path, optimize=True)
+    Picture.fromarray(both).quantize(256, dither=Picture.Dither.NONE).save(path, optimize=True)
     print(path, path.stat().st_size)
 
 

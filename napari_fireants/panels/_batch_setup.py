@@ -94,6 +94,7 @@ class BatchSetup(QWidget):
         self.folder = QLineEdit()
         self.folder.setAccessibleName("Folder for the results")
         self.folder.setPlaceholderText("Folder for the results")
+        self.folder.setAcceptDrops(False)  # what is dropped anywhere on the dock are pairs
         self.folder.textChanged.connect(lambda _: self.changed.emit())
         more = small_button("…", "Choose the folder for the results", self._ask_results)
         tip = "Gets one folder per pair, and a summary. Pairs that are finished there are kept."

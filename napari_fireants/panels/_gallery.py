@@ -212,7 +212,7 @@ class Gallery(QDialog):
         for widget in (heading, self.scroll, self.details, self.message, self.form):
             layout.addWidget(widget, int(widget is self.scroll))
         layout.addLayout(row)
-        self.resize(COLUMNS * (CARD_WIDTH + 8) + 50, 700)
+        self.resize(COLUMNS * (CARD_WIDTH + 8) + 50, 740)
 
     # ---------------------------------------------------------------- cards
     def fill(self) -> None:

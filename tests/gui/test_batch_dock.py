@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QWidget
 
 from napari_fireants._batch import RowState
 
@@ -82,6 +83,11 @@ def shown(panel: Any) -> list[list[str]]:
 
 def states(panel: Any) -> list[str]:
     return [row[1] for row in shown(panel)]
+
+
+def test_a_drop_anywhere_reaches_the_dock(panel: Any) -> None:
+    assert panel.acceptDrops()
+    assert [w for w in panel.findChildren(QWidget) if w.acceptDrops()] == []
 
 
 def test_nothing_to_run_says_what_to_do(panel: Any) -> None:

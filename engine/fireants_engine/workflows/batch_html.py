@@ -29,13 +29,20 @@ _HEAD = {
     "message": "",
 }
 
+_BARS = "Bars: mean Dice of the labels after the registration, from 0 to 1; the line is before. "
+
 Cells = Mapping[str, Any]
 
 
 def render_summary(rows: Sequence[Cells], name: str, recipe: str) -> str:
     """The page as HTML text. rows: cells of summary.csv, in the order of the table."""
     columns = [c for c in _HEAD if c == "status" or any(row.get(c) for row in rows)]
-    head = "".join(f"<th>{escape(_HEAD[c])}</th>" for c in columns)
+    words = ("status", "message", "dice_after")
+    head = "".join(
+        f"<th>{escape(_HEAD[c])}</th>" if c in words else f'<th class="n">{escape(_HEAD[c])}</th>'
+        for c in columns
+    )
+    bars = _BARS if "dice_after" in columns else ""
     body = "\n".join(_row(row, columns) for row in rows)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
@@ -49,8 +56,7 @@ def render_summary(rows: Sequence[Cells], name: str, recipe: str) -> str:
 <table><tr><th>Pair</th>{head}</tr>
 {body}
 </table>
-<p class="small">Bars: mean Dice of the labels after the registration, from 0 to 1; the line is
-before. The same numbers are in summary.csv.</p>
+<p class="small">{bars}The same numbers are in summary.csv.</p>
 </body></html>
 """
 
