@@ -242,7 +242,8 @@ class LevelRun:
             own = take(self.state, [0], len(self.tracks))
             pair = self.pair.each[0]
             made = member.previewer.make(request, lambda: self.deformation.transform(pair, own))
-            yield ev.Preview(stage=self.stage, pair=member.number, **made, **stamp)
+            told = {**stamp, "stage": self.stage, "pair": member.number}
+            yield ev.Preview(**made, **told)
 
     # ------------------------------------------------------------- looks at the loss
     def _told(self) -> Generator[ev.Event, None, list[list[float]]]:

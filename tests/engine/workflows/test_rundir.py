@@ -102,7 +102,7 @@ def test_report(make_pair, recipe, labelled, tmp_path: Path) -> None:
         fixed_labels=labelled(fixed),
         landmarks=Landmarks(points, result.transform(points)),
     )
-    assert files(tmp_path / "out") == ALWAYS | {"warped_labels.nii.gz"}
+    assert files(tmp_path / "out") == ALWAYS | {"warped_labels.nii.gz", "fixed_mask.nii.gz"}
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["outcome"] == result.outcome.name
     assert report["recipe"] == {"name": "tiny", "hash": recipe.hash}
