@@ -28,8 +28,8 @@ MARGIN = 1.15
 _SHRINKS = (1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
 _HEAP_BELOW = 32 * MIB
 """glibc: smaller arrays lie in the heap (DEFAULT_MMAP_THRESHOLD_MAX on 64 bits)."""
-_TORCH = 260 * MIB
-"""What loading torch and the engine takes, where a window has not done so yet."""
+_FIRST = 260 * MIB, 180 * MIB
+"""What the first run of a window loads: torch and the engine, and at its end what draws it."""
 
 
 @dataclass(frozen=True)
@@ -246,14 +246,16 @@ class _Wanted:
     def book(self, device: str, kernels: str) -> Book:
         native = kernels in ("native", "cuda")
         book = Book(habits_on(device, native))
-        if self.window and device == "cpu":
-            if "torch" not in sys.modules:
-                book.load("libraries", _TORCH)
+        shown = self.window and device == "cpu"
+        first = _FIRST if shown and "torch" not in sys.modules else (0, 0)
+        if shown:
+            book.load("libraries", first[0])
             for image in (self.fixed, self.moving):
                 book.load("images", image.loaded)
         model = Model(self.recipe, self.fixed, self.moving, self.given, native, self.pairs)
         result = model.run(book)
-        if self.window and device == "cpu":
+        if shown:
+            book.load("libraries", first[1])
             model.pictures(book, result)
         return book
 
