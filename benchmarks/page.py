@@ -189,6 +189,24 @@ def gui(result: dict) -> str:
     return "\n\n".join(text)
 
 
+def endurance(result: dict) -> str:
+    rows = [
+        [row["what"], row["value"], row["limit"]]
+        for part in result["parts"].values()
+        for row in part["rows"]
+    ]
+    text = [
+        "## The window over time",
+        "Every dock open. Random clicks, edits, runs, removed layers and answered dialogs, seeded; "
+        "many runs of a tiny pair in one session, with landmarks, previews and history; and each "
+        "dock opened in a fresh napari.",
+        where(result["machine"]),
+        table(["what", "measured", "limit"], rows),
+        "`python benchmarks/endurance.py`",
+    ]
+    return "\n\n".join(text)
+
+
 def study(blocks: Callable[[dict, str], _studies.Blocks]) -> Callable[[dict], str]:
     """A section whose paragraphs and tables another file makes."""
 
@@ -207,7 +225,9 @@ SECTIONS = {
     "interop": interop,
     "end_to_end": study(_studies.end_to_end),
     "kernels": study(_studies.kernels),
+    "memory": study(_studies.memory),
     "gui": gui,
+    "endurance": endurance,
     "conditioning": study(_studies.conditioning),
     "regularisers": study(_studies.regularisers),
     "batch": study(_studies.batch),

@@ -21,6 +21,8 @@ from pathlib import Path
 
 _LIBRARIES = ("libtorch_global_deps.so", "libc10.so", "libtorch_cpu.so", "libtorch_python.so")
 _frozen = 0
+_loaded = threading.Event()
+"""Torch is whole; while one thread still imports it, others find parts of it."""
 _lock = threading.Lock()
 
 
@@ -58,6 +60,7 @@ def import_engine() -> None:
     gc.disable()
     try:
         importlib.import_module("fireants_engine.workflows.registration")
+        _loaded.set()
     finally:
         if collecting:
             gc.freeze()  # or the next collection would look at all that the import made
@@ -85,6 +88,7 @@ def quiet_heap() -> Iterator[None]:
 def release_memory() -> None:
     """Collect what a run left in cycles, and give cached CUDA memory back."""
     gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if _loaded.is_set():
+        torch = sys.modules["torch"]
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

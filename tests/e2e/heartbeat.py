@@ -1,7 +1,8 @@
 """A whole first run on the packaged brains in a real window, timed; prints one line of JSON.
 
 A timer of 10 ms beats on the GUI thread from before Register is pressed until a second after the
-run has ended, the import of torch included. A second run is stopped in its last stage.
+run has ended, the import of torch included. A second run is stopped in its last stage. A third is
+edited while it runs and while it is paused: how long until a preview follows each edit?
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtTest import QTest
 
 from fireants_engine.recipe.models import Recipe
+from napari_fireants._nudge import shift
 from napari_fireants._session import State
 
 LIMIT_MS = 120_000
@@ -133,6 +135,70 @@ def stopped_run(panel: Any) -> float:
     return 1000 * (time.perf_counter() - pressed)
 
 
+def edits_of(panel: Any) -> dict[str, Callable[[], object]]:
+    """One edit of each kind a person makes during a run."""
+    controller = panel.controller
+    table, store, steering = controller.landmarks, controller.store, controller.steering
+    key = table.rows[0].key
+    steps = itertools.cycle((0.2, 0.25, 0.3))
+
+    def nudge() -> None:
+        steering.take()
+        steering.hand.move(shift([1.5, 0.0, 0.0]))
+
+    def drag() -> None:
+        table.move(key, "moving", [x + 1.0 for x in table.row(key).moving_mm])
+
+    def value() -> None:
+        store.edit(store.recipe.with_values({"stages.greedy.descent.step": next(steps)}))
+
+    return {"move by hand": nudge, "landmark dragged": drag, "value changed": value}
+
+
+def edited_run(panel: Any) -> dict[str, Any]:
+    """Milliseconds from each edit to the first preview that follows it, and pauses meanwhile."""
+    controller, session = panel.controller, panel.session
+    table, recipe = controller.landmarks, controller.store.recipe
+    table.add((0.0, 0.0, 0.0), (2.0, 0.0, 0.0))
+    table.add((20.0, -10.0, 15.0), (20.0, -8.0, 15.0))
+    table.use(True)
+    level = "stages.greedy.pyramid.levels.1.max_steps"
+    controller.store.use(recipe.with_values({level: 5000, "stages.greedy.stop.tolerance": 0.0}))
+    followed: list[tuple[int, float]] = [(0, 0.0)]
+
+    def see(frames: Any) -> None:
+        if frames.change > followed[-1][0]:
+            followed.append((frames.change, time.perf_counter()))
+
+    session.frames_ready.connect(see)
+    out: dict[str, Any] = {"effect_ms": {}}
+    press(panel.run)
+    wait(lambda: "greedy: level 2 of 2, step 5" in panel.status.text())
+
+    def make(edits: dict[str, Callable[[], object]], how: str) -> None:
+        for name, edit in edits.items():
+            count, began = len(followed), time.perf_counter()
+            edit()
+            wait(lambda count=count: len(followed) > count, 20_000)
+            there = len(followed) > count
+            took = round(1000 * (followed[-1][1] - began)) if there else None
+            out["effect_ms"][f"{name}, {how}"] = took
+            rest(300)
+
+    edits = edits_of(panel)
+    out["gaps_running"] = gaps(lambda: make(edits, "running"))
+    press(panel.pause)
+    rest(500)
+    out["gaps_paused"] = gaps(lambda: make(edits, "paused"))
+    press(panel.stop)
+    wait(lambda: not session.busy)
+    session.frames_ready.disconnect(see)
+    if session.product is not None:
+        info = session.product.info
+        out |= {"seconds": info["seconds"], "preview_seconds": info["preview_seconds"]}
+    return out
+
+
 def main() -> int:
     viewer = napari.Viewer(show=True)
     viewer.window.resize(1100, 750)
@@ -161,6 +227,9 @@ def main() -> int:
         out |= {"seconds": info["seconds"], "preview_seconds": info["preview_seconds"]}
         out["stop_ms"] = round(stopped_run(panel))
         out["after_stop"] = panel.session.state.name
+        wait(lambda: not panel.session.busy)
+        if "--edits" in sys.argv:
+            out["edited"] = edited_run(panel)
     print("HEARTBEAT", json.dumps(out))
     viewer.close()
     return 0
