@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,23 +64,26 @@ class Extras:
 
     def _paint(self, picture: Picture, fixed: Layer, key: Key) -> None:
         image, shape = self.image, shape_of(fixed)
+        look: dict[str, Any] = {
+            "contrast_limits": picture.limits,
+            "name": picture.name,
+            "colormap": picture.colormap,
+            "blending": _blending(picture),
+            "opacity": 1.0,
+        }
         if self._there(image) and key is not None and _holds(image, picture, shape):
             _plane(image.data, key)[...] = picture.data
+            put(image, **look)
             image.refresh(thumbnail=False, highlight=False, extent=False)
-        else:
-            data = picture.data if key is None else _alone(picture.data, shape, key)
-            if self._there(image):
-                image.data = data
-                put(image, **like(fixed))
-            else:
-                limits = {"contrast_limits": picture.limits}
-                self.image = self.viewer.add_image(data, **limits, **like(fixed))
-        self.image.contrast_limits = picture.limits
-        blending = {"moved": "additive", "fixed": "additive", "": "opaque"}[picture.over]
-        if picture.over == "moved" and picture.name == BEFORE:
-            blending = "translucent_no_depth"
-        look = {"name": picture.name, "colormap": picture.colormap, "blending": blending}
-        put(self.image, visible=True, opacity=1.0, **look)
+            return
+        data = picture.data if key is None else _alone(picture.data, shape, key)
+        if not self._there(image):
+            self.image = self.viewer.add_image(data, **look, **like(fixed))
+            return
+        with _at_once(image):
+            image.data = data
+            place(image, fixed)
+            put(image, **look)
 
     def _outline(self, folds: np.ndarray | None, fixed: Layer, key: Key) -> None:
         if folds is None:
@@ -87,31 +92,50 @@ class Extras:
         data = folds.astype(np.uint8)
         if key is not None:
             data = _alone(data, shape_of(fixed), key)
-        if self._there(self.folds):
-            self.folds.data = data
-            put(self.folds, visible=True, **like(fixed))
+        if not self._there(self.folds):
+            self.folds = self.viewer.add_labels(data, name="folded voxels", **like(fixed))
+            self.folds.contour = 1
             return
-        self.folds = self.viewer.add_labels(data, name="folded voxels", **like(fixed))
-        self.folds.contour = 1
+        with _at_once(self.folds):
+            self.folds.data = data
+            place(self.folds, fixed)
 
     def _draw(self, arrows: Arrows, fixed: Layer) -> None:
-        colours: dict[str, Any] = {"edge_contrast_limits": (0.0, arrows.limit)}
+        if len(arrows.mm) == 0:
+            self._hide(self.arrows)
+            return
+        values: dict[str, Any] = {
+            "features": {"mm": arrows.mm},
+            "edge_contrast_limits": (0.0, arrows.limit),
+            "edge_width": arrows.width,
+        }
         if not self._there(self.arrows):
+            look = {"name": "arrows", "vector_style": "arrow"}
+            colours = {"edge_color": "mm", "edge_colormap": "turbo"}
             self.arrows = self.viewer.add_vectors(
-                arrows.vectors,
-                ndim=fixed.ndim,
-                name="arrows",
-                vector_style="arrow",
-                features={"mm": arrows.mm},
-                **like(fixed),
+                arrows.vectors, ndim=fixed.ndim, **values, **look, **colours, **like(fixed)
             )
-        layer = self.arrows
-        layer.data = arrows.vectors
-        layer.features = {"mm": arrows.mm}
-        if len(arrows.mm):
-            layer.edge_color, layer.edge_colormap = "mm", "turbo"
-            layer.edge_contrast_limits = colours["edge_contrast_limits"]
-        put(layer, visible=True, edge_width=arrows.width, **like(fixed))
+            return
+        with _at_once(self.arrows):
+            self.arrows.data = arrows.vectors
+            for name, value in values.items():
+                setattr(self.arrows, name, value)
+            self.arrows.refresh_colors()
+            place(self.arrows, fixed)
+
+
+@contextmanager
+def _at_once(layer: Layer) -> Iterator[None]:
+    """Several changes, after which the layer is seen; napari slices and draws it once only."""
+    layer.visible = False
+    yield
+    layer.visible = True
+
+
+def _blending(picture: Picture) -> str:
+    if picture.over == "moved" and picture.name == BEFORE:
+        return "translucent_no_depth"
+    return "additive" if picture.over else "opaque"
 
 
 def put(layer: Layer | None, **values: Any) -> None:
@@ -119,7 +143,22 @@ def put(layer: Layer | None, **values: Any) -> None:
     for name, value in values.items():
         now = getattr(layer, name, None)
         now = now.name if name == "colormap" and isinstance(value, str) else now
-        same = isinstance(value, str | float | bool) and now == value
+        now = tuple(now) if isinstance(value, tuple) and isinstance(now, list | tuple) else now
+        same = isinstance(value, str | float | bool | tuple) and now == value
+        if not same:
+            setattr(layer, name, value)
+
+
+def place(layer: Layer, fixed: Layer) -> None:
+    """Put a layer where `fixed` is, unless it is there."""
+    for name, value in like(fixed).items():
+        now = getattr(layer, name)
+        if name == "affine":
+            same = np.array_equal(now.affine_matrix, value)
+        elif name in ("units", "axis_labels"):
+            same = now == value
+        else:
+            same = np.array_equal(now, value)
         if not same:
             setattr(layer, name, value)
 

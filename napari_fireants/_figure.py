@@ -108,21 +108,36 @@ def _figure(slice_: Slice, panels: Sequence[Panel], key: Any) -> Any:
     columns = min(len(panels), 3 if len(panels) != 4 else 2)
     rows = -(-len(panels) // columns)
     height, width = slice_.plane.show(panels[0].beneath).shape[:2]
-    ratio = height * slice_.mm[0] / (width * slice_.mm[1])
-    size = INCH * columns, (INCH * ratio + 0.62) * rows + 0.5
-    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    # inches: beside each panel room for its scale, below it for two lines, above for a title
+    beside = 0.5 if any(_scaled(panel.picture) for panel in panels) else 0.12
+    above, below, top, foot = 0.24, 0.3, 0.35, 0.28 if slice_.numbers else 0.08
+    high = min(1.6 * INCH, INCH * height * slice_.mm[0] / (width * slice_.mm[1]))
+    wide = high * width * slice_.mm[1] / (height * slice_.mm[0])
+    size = (wide + beside) * columns + 0.1, (high + above + below) * rows + top + foot
+    figure = Figure(figsize=size, facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(
+        left=0.1 / size[0], right=1 - beside / size[0], wspace=beside / wide,
+        top=1 - (top + above) / size[1], bottom=(foot + below) / size[1],
+        hspace=(above + below) / high,
+    )  # fmt: skip
     for axes in grid.flat:
         axes.set_axis_off()
     for number, (axes, panel) in enumerate(zip(grid.flat, panels, strict=False)):
         _draw(figure, axes, panel, slice_, key)
         if number == 0:
             _scale_bar(axes, slice_, (height, width))
-    figure.suptitle(slice_.title, fontsize=9)
+    figure.suptitle(slice_.title, fontsize=9, y=1 - 0.08 / size[1], va="top")
     if slice_.numbers:
-        figure.supxlabel(slice_.numbers, fontsize=7)
+        figure.text(0.5, 0.08 / size[1], slice_.numbers, fontsize=7, ha="center", va="bottom")
     return figure
+
+
+def _scaled(picture: Picture | Arrows | None) -> bool:
+    """It has a scale of colours beside it."""
+    plain = isinstance(picture, Picture) and (bool(picture.over) or picture.colormap == "gray")
+    return picture is not None and not plain
 
 
 def _draw(figure: Any, axes: Any, panel: Panel, slice_: Slice, key: Any) -> None:
@@ -134,9 +149,8 @@ def _draw(figure: Any, axes: Any, panel: Panel, slice_: Slice, key: Any) -> None
             _cut(picture.data, plane, key), cmap=_colours(picture.colormap),
             vmin=picture.limits[0], vmax=picture.limits[1], aspect=aspect,
         )  # fmt: skip
-        if picture.colormap != "gray":
-            bar = figure.colorbar(drawn, ax=axes, fraction=0.04, pad=0.02)
-            bar.ax.tick_params(labelsize=6)
+        if _scaled(picture):
+            _bar(figure, axes, drawn, "mm" if "mm" in picture.name else "log J")
     else:
         axes.imshow(beneath * (0.7 if picture else 1.0) / 255, aspect=aspect)
     if isinstance(picture, Picture) and picture.over:
@@ -173,11 +187,16 @@ def _arrows(
         columns.append(shown[:, 1])
     drawn = axes.quiver(
         columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0], arrows.mm,
-        angles="xy", scale_units="xy", scale=1, cmap="turbo", clim=(0, arrows.limit), width=0.004,
+        angles="xy", scale_units="xy", scale=1, cmap="turbo", clim=(0, arrows.limit), width=0.006,
     )  # fmt: skip
-    bar = figure.colorbar(drawn, ax=axes, fraction=0.04, pad=0.02)
-    bar.ax.tick_params(labelsize=6)
-    bar.set_label("mm", fontsize=6)
+    _bar(figure, axes, drawn, "mm")
+
+
+def _bar(figure: Any, axes: Any, drawn: Any, unit: str) -> None:
+    """The scale of the colours, in the room beside a panel."""
+    bar = figure.colorbar(drawn, cax=axes.inset_axes([1.02, 0.2, 0.035, 0.6]))
+    bar.ax.tick_params(labelsize=5.5, length=2, pad=1.5)
+    bar.ax.set_title(unit, fontsize=5.5, pad=3)
 
 
 def _scale_bar(axes: Any, slice_: Slice, shape: tuple[int, int]) -> None:
@@ -211,7 +230,7 @@ def _colours(name: str) -> Any:
     return {"PiYG": "PiYG", "viridis": "viridis", "magma": "magma"}.get(name, "gray")
 
 
-def _wrapped(text: str, width: int = 52) -> str:
+def _wrapped(text: str, width: int = 58) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text, width))

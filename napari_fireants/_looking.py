@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 from psygnal import Signal
@@ -171,7 +172,12 @@ class Looking:
             self.told.emit(sentence)
             self._next()
 
-        self._latest.ask(lambda: compose(look, seen()), done, failed)
+        def work() -> Picture | Arrows:
+            if look.view is View.ARROWS:
+                import_module("pandas")  # napari's, for arrows: half a second, not in the window
+            return compose(look, seen())
+
+        self._latest.ask(work, done, failed)
 
     def _next(self) -> None:
         if self._again is not None:

@@ -35,7 +35,7 @@ class Here:
         lines = [f"{name} {_short(value)}" for name, value in both if value is not None]
         lines.append(f"at ({place}) mm LPS")
         if self.displacement_mm is not None:
-            lines.append(f"displacement {self.displacement_mm:.2f} mm")
+            lines.append(f"displacement {self.displacement_mm:.2g} mm")
         if self.jacobian is not None:
             lines.append(f"Jacobian {self.jacobian:.2f}")
         return "\n".join(lines)

@@ -230,6 +230,7 @@ class Scene:
             name=f"{source.name} (registered)",
             metadata={"fireants": info},
             colormap=source.colormap,
+            visible=source.visible,
             **like(self.fixed),
         )
 

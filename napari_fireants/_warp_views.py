@@ -23,15 +23,18 @@ def grid_lines(
 ) -> np.ndarray:
     """Lines of a regular grid seen through a map, 0 to 255 (uint8), one voxel thin.
 
-    places: (d, *shape), where every voxel comes from, in voxels.
+    places: (d, *shape), where every voxel comes from, in voxels. Of a volume (three axes) the
+    lines where two sheets of the grid meet: sheets would hide what is behind them.
     """
-    bright = np.zeros(places.shape[1:], np.float32)
+    first, second = (np.zeros(places.shape[1:], np.float32) for _ in range(2))
     for axis in axes:
         voxels = step_mm / spacing[axis]
         away = places[axis] / voxels
         away -= np.rint(away)
-        np.maximum(bright, 1.5 - np.abs(away) * voxels, out=bright)
-    return (np.clip(bright, 0, 1) * 255).astype(np.uint8)
+        bright = 1.5 - np.abs(away) * voxels
+        np.maximum(second, np.minimum(bright, first), out=second)
+        np.maximum(first, bright, out=first)
+    return (np.clip(second if len(axes) == 3 else first, 0, 1) * 255).astype(np.uint8)
 
 
 def grid_picture(seen: Seen, count: int) -> Picture:
@@ -67,7 +70,7 @@ def arrows_picture(seen: Seen, count: int, longer: float) -> Arrows:
         start[:, seen.key[0]] = seen.key[1]
         way[:, seen.key[0]] = 0
     mm = np.sqrt(np.square(way * np.asarray(seen.spacing)).sum(axis=1))
-    kept = mm > 1e-3 * max(mm.max(), 1e-12)
+    kept = mm > 0.02 * max(mm.max(), 1e-12)  # shorter ones are no more than dots
     start, way, mm = start[kept], way[kept], mm[kept]
     coarser = np.asarray(seen.full or seen.shape) / np.asarray(seen.shape)
     ratio = np.where(np.arange(d) == hidden, 1.0, coarser)
@@ -98,7 +101,7 @@ def jacobian_picture(seen: Seen) -> Picture:
     count = int(folds.sum())
     low, high = (float(x) for x in np.quantile(determinant, (0.001, 0.999)))
     here = "" if seen.key is None else " in this slice"
-    text = f"Volume changes{here} by factors of {low:.2f} to {high:.2f}. "
+    text = f"Volume changes{here} by factors of {low:.2f} (green) to {high:.2f} (pink). "
     text += "No folded voxel." if count == 0 else f"{count} folded voxels, outlined."
     shown = folds if count else None
     return Picture(logarithm, "log Jacobian", "PiYG", (-limit, limit), folds=shown, note=text)

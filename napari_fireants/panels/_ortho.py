@@ -151,6 +151,7 @@ class OrthoView(QWidget):
         self.says.setMinimumHeight(5 * self.says.fontMetrics().lineSpacing())
         self.mode = QComboBox()
         self.mode.setAccessibleName("What the three planes show")
+        self.mode.setToolTip("What the three planes show")
         self.mode.addItems(MODES)
         guard_wheel(self.mode)
         self.mode.textActivated.connect(ortho.choose)
@@ -180,8 +181,10 @@ class OrthoView(QWidget):
     def _draw(self) -> None:
         here = self._ortho.here()
         self.says.setText(HINT if here is None else here.sentence)
+        shown = max(1, len(self._ortho.axes))
+        self.grid.addWidget(self.says, int(shown > 1), 1)
         for number, view in enumerate(self.views):
-            view.setVisible(number < max(1, len(self._ortho.axes)))
+            view.setVisible(number < shown)
             view.update()
 
     # ---------------------------------------------------------------- a window of its own

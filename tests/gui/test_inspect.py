@@ -76,7 +76,9 @@ def test_nothing_to_look_at_before_a_run(inspect: Any) -> None:
     assert not inspect.export.figure.isEnabled()
 
 
-def test_every_view_of_a_result(finished: Any, qtbot: Any, press: Any) -> None:
+def test_every_view_of_a_result(
+    finished: Any, qtbot: Any, press: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chooser, scene = finished.chooser, finished.controller.scene
     assert not finished.hint.isVisibleTo(finished)
     assert set(NAMES) == {view for view in View if view.composed} - {View.ARROWS}
@@ -108,9 +110,12 @@ def test_every_view_of_a_result(finished: Any, qtbot: Any, press: Any) -> None:
     assert not chooser.squares.isVisibleTo(finished)
     press(chooser.buttons[View.OVERLAY])
     assert (scene.fixed.colormap.name, scene.live.opacity) == ("green", 1.0)
+    kept: list[Any] = []
+    monkeypatch.setattr("napari_fireants._looking.remember", lambda *what: kept.append(what))
     chooser.colours.setCurrentIndex(1)
     chooser.colours.activated.emit(1)
     assert (scene.fixed.colormap.name, scene.live.colormap.name) == ("cyan", "red")
+    assert kept == [("display", "colours", "cyan and red")]
     chooser.colours.activated.emit(3)  # edges of fixed on grey
     qtbot.waitUntil(lambda: scene.extra.name == "edges of fixed", timeout=10_000)
 

@@ -64,7 +64,7 @@ def test_values_at_the_cursor(ortho: Callable[..., Ortho]) -> None:
     assert here.displacement_mm == pytest.approx(0.4)
     assert here.jacobian == pytest.approx(1.1)
     assert here.sentence.splitlines() == [
-        "fixed 194", "moving 194.5", "at (14.0, 26.0, 36.0) mm LPS", "displacement 0.40 mm",
+        "fixed 194", "moving 194.5", "at (14.0, 26.0, 36.0) mm LPS", "displacement 0.4 mm",
         "Jacobian 1.10",
     ]  # fmt: skip
     assert Here((1.0, 2.0)).sentence == "at (1.0, 2.0) mm LPS"

@@ -139,12 +139,18 @@ def test_arrows_come_and_go() -> None:
     layer = scene.extras.arrows
     assert len(layer.data) == 3
     assert layer.edge_contrast_limits == (0.0, 5.0)
+    first = layer.edge_color.copy()
     np.testing.assert_allclose(layer.scale, scene.fixed.scale)
     scene.present(Arrows(vectors[:1], np.array([4.0]), 5.0))
     assert scene.extras.arrows is layer
     assert layer.features["mm"].tolist() == [4.0]
+    assert layer.edge_color.shape == (1, 4)
+    assert not np.allclose(layer.edge_color[0], first[0])  # 4 of 5 mm is another colour than 1
     scene.present(Arrows(vectors[:0], np.zeros(0)))
-    assert len(layer.data) == 0
+    assert not layer.visible
+    scene.present(Arrows(vectors, np.array([1.0, 2.0, 3.0]), 5.0))
+    assert layer.visible
+    np.testing.assert_allclose(layer.edge_color, first)
     scene.present(Picture(np.zeros((4, 5, 6)), "curtain"))
     assert not layer.visible
     assert layer in scene.own

@@ -95,6 +95,9 @@ def test_grid_lines_are_as_far_apart_as_they_say() -> None:
     assert np.array_equal(np.nonzero(lines[3, 1] == 255)[0], np.arange(0, 40, 4))
     assert np.array_equal(np.nonzero(lines[3, :, 1] == 255)[0], np.arange(0, 30, 6))
     assert np.array_equal(lines[3], lines[4])  # no lines of the axis that is not shown
+    lattice = grid_lines(places, SPACING, 6.0, (0, 1, 2)) == 255  # in 3D where sheets meet
+    assert np.array_equal(np.nonzero(lattice[1, 6])[0], np.arange(0, 40, 4))
+    assert not lattice[1, 1].any()
     places[2] += 1.0
     moved = grid_lines(places, SPACING, 6.0, (1, 2))
     assert np.array_equal(np.nonzero(moved[3, 1] == 255)[0], np.arange(3, 40, 4))
