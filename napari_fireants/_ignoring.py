@@ -32,6 +32,7 @@ class Ignoring:
         self._scene, self._viewer, self._changed = scene, scene.viewer, changed
         self.layers: dict[Side, Layer | None] = dict.fromkeys(SIDES)
         self._watched: list[tuple[Layer, Side]] = []
+        self._hidden: list[tuple[Layer, bool]] = []
 
     def layer(self, side: Side) -> Layer | None:
         """The layer of that image that is painted on, while it is in the viewer."""
@@ -39,7 +40,14 @@ class Ignoring:
         return layer if layer is not None and layer in self._viewer.layers else None
 
     def paint(self, side: Side, image: Layer) -> None:
-        """Take up the brush over `image`; its layer is made when first needed."""
+        """Take up the brush over `image`; its layer is made when first needed.
+
+        The moving image is shown alone and as it is meanwhile: its voxels are painted, not those
+        of the overlay.
+        """
+        self.put_down()
+        if side == "moving":
+            self._show_alone(image)
         layer = self.layer(side)
         if layer is None or tuple(layer.data.shape) != shape_of(image):
             if layer is not None:
@@ -61,6 +69,18 @@ class Ignoring:
         """No brush any more."""
         for layer in filter(None, map(self.layer, SIDES)):
             layer.mode = "pan_zoom"
+        for layer, visible in self._hidden:
+            if layer in self._viewer.layers:
+                layer.visible = visible
+        self._hidden = []
+
+    def _show_alone(self, image: Layer) -> None:
+        scene = self._scene
+        own = [scene.live, scene.fixed, *scene.own, image]
+        for layer in {id(x): x for x in own if x is not None}.values():
+            if layer in self._viewer.layers:
+                self._hidden.append((layer, layer.visible))
+                layer.visible = layer == image
 
     def watch(self, layer: Layer | None, side: Side) -> None:
         """Tell when somebody paints on a layer of labels; image layers are left alone."""

@@ -121,6 +121,10 @@ class RegisterPanel(QWidget):
         self.bar.setFixedHeight(10)
         self.status = caption()
         self.status.setMinimumHeight(2 * self.status.fontMetrics().height() + 2)
+        self.status.setToolTip(
+            "A run has stages (turn and shift first, bending last), each from a coarse level to a "
+            "fine one. The loss says how unlike both images still are: it should fall"
+        )
         self.message = Message()
         self.steer = SteerPanel(self.controller, self.message)
         self.steer_section = Section("Steer: move, ignore, landmarks", self.steer)
@@ -161,7 +165,7 @@ class RegisterPanel(QWidget):
         guard_wheel(self.preset)
         self.description = caption()
         self.preset.activated.connect(self._choose_preset)
-        row = _row("Preset", self.preset, "What kind of images these are")
+        row = _row("Preset", self.preset, "Settings for a kind of images")
         self.gallery = button("Gallery…", "All presets with pictures, and your own", self._gallery)
         row.addWidget(self.gallery)
         return row
@@ -179,7 +183,9 @@ class RegisterPanel(QWidget):
         self.device.currentIndexChanged.connect(self._tell_kernels)
         self._offer_devices(likely_devices())
         self._choose_device(preferences().device)
-        return _row("Device", self.device, "Where the run computes")
+        return _row(
+            "Device", self.device, "Where the run computes: on a graphics card (GPU) or on the CPU"
+        )
 
     def _buttons(self) -> QVBoxLayout:
         self.run = primary("Register")
@@ -299,6 +305,9 @@ class RegisterPanel(QWidget):
         self.result.load_recipe.setEnabled(not state.active)
         if state.active:
             self.result.set_ready(False)
+        if state is State.PAUSED:
+            self.steer_section.show_content()
+            later(self, 60, lambda panel: panel.scroll.ensureWidgetVisible(panel.steer, 0, 4))
         if state in (State.PAUSED, State.STOPPING):
             self.status.setText(f"{state.value}…" if state is State.STOPPING else "Paused.")
         if not state.active:

@@ -117,7 +117,7 @@ def test_a_paused_run_shows_a_move_by_hand_at_once(running: Any, qtbot: Any) -> 
 def test_landmarks_and_alignment_go_into_the_run(running: Any, qtbot: Any) -> None:
     table = running.controller.landmarks
     assert not running.steer.align.isEnabled()
-    for k, place in enumerate([(14.0, 16.0, 11.0), (10.0, 20.0, 8.0), (18.0, 12.0, 14.0)]):
+    for place in ((14.0, 16.0, 11.0), (10.0, 20.0, 8.0), (18.0, 12.0, 14.0)):
         table.add(place, tuple(x + 2 for x in place))
     assert running.steer.align.isEnabled()
     said = wait_for_edit(running, qtbot, lambda: table.use(True))
@@ -145,6 +145,18 @@ def test_what_is_painted_over_is_not_matched(running: Any, qtbot: Any) -> None:
     mask = edited.masks["fixed_mask"].numpy()
     np.testing.assert_array_equal(mask == 0, layer.data == 1)
     assert (mask == 0).any()
+
+
+def test_the_moving_image_is_painted_as_it_is_and_alone(running: Any, qtbot: Any) -> None:
+    scene = running.controller.scene
+    running.session.pause()
+    assert not running.steer.isHidden()
+    assert (scene.live.visible, scene.fixed.visible, scene.moving.visible) == (True, True, False)
+    running.steer.ignore["moving"].click()
+    assert (scene.live.visible, scene.fixed.visible, scene.moving.visible) == (False, False, True)
+    running.steer.ignore["moving"].click()
+    assert (scene.live.visible, scene.fixed.visible, scene.moving.visible) == (True, True, False)
+    stopped(running, qtbot)
 
 
 def test_a_steered_run_is_the_same_again_from_its_folder(
