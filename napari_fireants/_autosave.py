@@ -125,10 +125,10 @@ class Autosave:
         return max(kept, key=lambda each: each.when, default=None)
 
     def recover(self, kept: Kept) -> None:
-        """Take them into the table, as one step; they are this session's from now on."""
+        """Add them to the table, as one step; they are this session's from now on."""
         table = self._table
         rows = [replace(row, key=table.fresh().key) for row in kept.content.rows]
-        table.put_rows(rows, "landmarks recovered")
+        table.put_rows([*table.rows, *rows], "landmarks recovered")
         self.flush()
         if self.path.exists():
             self.discard(kept)

@@ -45,9 +45,9 @@ def looks(table: LandmarkTable, side: Side, keys: Sequence[int], longest: int) -
     for key in keys:
         face = COLOURS[side] if table.row(key).enabled else OFF
         if key in chosen:
-            out.append(Look(face, CHOSEN, 0.2, 1.4 * size))
+            out.append(Look(face, CHOSEN, 0.12, 1.4 * size))
         else:
-            out.append(Look(face, *((WORST, 0.2) if key == worst else (RIM, 0.08)), size))
+            out.append(Look(face, *((WORST, 0.15) if key == worst else (RIM, 0.08)), size))
     return out
 
 

@@ -7,6 +7,7 @@ Run from the repository on a screen of its own:
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
@@ -40,9 +41,11 @@ def running() -> Iterator[tuple[napari.Viewer, Any]]:
     """A shown window and its dock, in which the sample pair has just begun to be registered."""
     with tempfile.TemporaryDirectory() as folder:
         get_settings(str(Path(folder) / "napari.yaml"))  # never the settings of who runs this
+        os.environ["FIREANTS_USER_FOLDER"] = folder
         viewer = napari.Viewer(show=True)
         viewer.window.resize(*SIZE)
         _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
+        panel.tour.end()
         panel.inputs.open_sample.click()
         panel.store.load_preset("brain-mri-fast")
         panel.start()

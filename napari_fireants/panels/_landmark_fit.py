@@ -42,6 +42,9 @@ class FitBox(QWidget):
         layout.setSpacing(4)
         self.kind = QComboBox()
         self.kind.setAccessibleName("Kind of fit")
+        self.kind.setToolTip(
+            "rigid: turn and shift; similarity: and one scale; affine: and shear and stretch"
+        )
         for kind in KINDS:
             self.kind.addItem(kind.capitalize(), kind)
             self.kind.setItemData(self.kind.count() - 1, TIPS[kind], Qt.ItemDataRole.ToolTipRole)
@@ -118,7 +121,7 @@ class PullBox(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 2, 0, 2)
         layout.setSpacing(4)
-        self.use = QCheckBox("Use them in the registration")
+        self.use = QCheckBox("Use in the registration")
         self.use.setToolTip(
             "The pairs pull the images together beside the intensities, in every stage. Otherwise "
             "they only measure: then they tell how good the registration is"
@@ -146,6 +149,7 @@ class PullBox(QWidget):
         self.limit.setDecimals(2)
         self.limit.setValue(5.0)
         self.limit.setAccessibleName("Distance beyond which a pair pulls no harder")
+        self.limit.setToolTip("A pair further apart pulls no harder than one at this distance, mm")
         guard_wheel(self.limit)
         self.robust.toggled.connect(lambda _: self._limit())
         self.limit.valueChanged.connect(lambda _: self._limit())

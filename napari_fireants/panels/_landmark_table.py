@@ -106,7 +106,7 @@ class LandmarkModel(QAbstractTableModel):
         if missing:
             return f"Not set in the {missing[0]} image yet: press Pick pairs"
         if row.key == self._worst:
-            return "The pair that is farthest apart"
+            return f"{row.name}: the pair that is farthest apart"
         return HEADINGS[name][1].format(self.unit[0])
 
     def flags(self, index: QModelIndex) -> Any:
@@ -150,6 +150,7 @@ class LandmarkView(QTableView):
         self.rows = LandmarkModel(table)
         self.setModel(self.rows)
         self.setAccessibleName("Landmarks")
+        self.setToolTip("A click goes to the landmark, a double click edits its cell; Del deletes")
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setEditTriggers(
