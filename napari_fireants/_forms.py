@@ -248,6 +248,7 @@ class UnionEditor(Editor):
             tip = option.get("description", "")
             self.combo.setItemData(self.combo.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.combo.setCurrentIndex(self.combo.findData(value["kind"]))
+        self.combo.setAccessibleName(f"Kind of {node.get('title', 'entry').lower()}")
         guard_wheel(self.combo)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
@@ -291,6 +292,7 @@ class ListEditor(Editor):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         add = QPushButton(f"Add to {node.get('title', 'list').lower()}")
+        add.setToolTip("A further one, below the others")
         add.clicked.connect(lambda: self._add(example(self._node, self._root), tell=True))
         self._layout.addWidget(add)
         for item in value:

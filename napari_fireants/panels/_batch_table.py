@@ -139,6 +139,7 @@ class BatchView(QTableView):
         self._model.setParent(self)
         self.setModel(self._model)
         self.setAccessibleName("Pairs")
+        self.setToolTip("One pair a row; Ctrl and Shift choose several, Del leaves them out")
         self.setItemDelegateForColumn(STATE, StateDelegate(self))
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

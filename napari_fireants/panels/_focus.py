@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
+from qtpy.QtWidgets import QApplication, QLayout, QMainWindow, QWidget
 
 
 def main_window(widget: QWidget | None) -> QMainWindow | None:
@@ -49,4 +51,31 @@ def stops(panel: QWidget) -> list[QWidget]:
         if reached == Qt.FocusPolicy.TabFocus and inside and widget.focusProxy() is None:
             found.append(widget)
         widget = widget.nextInFocusChain()
+    return found
+
+
+def in_layout_order(owner: QWidget) -> list[QWidget]:
+    """What Tab should reach in `owner`, as it is laid out: from top to bottom, along rows."""
+    layout = owner.layout()
+    return [] if layout is None else _of_layout(layout)
+
+
+def order_tabs(owner: QWidget) -> None:
+    """Have Tab follow the layout; for widgets that come and go."""
+    for first, second in pairwise(in_layout_order(owner)):
+        QWidget.setTabOrder(first, second)
+
+
+def _of_layout(layout: QLayout) -> list[QWidget]:
+    found: list[QWidget] = []
+    for i in range(layout.count()):
+        item = layout.itemAt(i)
+        widget = None if item is None else item.widget()
+        if widget is not None and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            found.append(widget)
+        inner = item.layout() if widget is None and item is not None else None
+        if inner is not None:
+            found += _of_layout(inner)
+        elif widget is not None:
+            found += in_layout_order(widget)
     return found

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidge
 from fireants_engine.errors import InputError
 from napari_fireants._controller import Roles
 from napari_fireants._fields import Section, small_button
-from napari_fireants._layers import snapshot
+from napari_fireants._layers import likely_pair, snapshot
 from napari_fireants._scene import Scene
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
@@ -88,6 +88,7 @@ class InputsEditor(QWidget):
         label = QLabel(f"<b>{text}</b>")
         label.setFixedWidth(LABEL_WIDTH)
         label.setToolTip(tip)
+        combo.explain(tip)
         row.addWidget(label)
         row.addWidget(combo, 1)
         if combo is self.moving:
@@ -103,11 +104,11 @@ class InputsEditor(QWidget):
             "fixed_mask": "Only its non-zero voxels are matched; on the fixed image's grid.",
             "moving_mask": "Only its non-zero voxels are matched; on the moving image's grid.",
             "moving_labels": "Labels drawn on the moving image; brought along by the result.",
-            "fixed_labels": "Labels drawn on the fixed image, for terms that match labels (Dice, "
-            "contour) and for the report.",
+            "fixed_labels": "Labels drawn on the fixed image: the report tells how well both "
+            "overlap, and a recipe may match them (Dice, contour).",
         }
         for role, combo in self.optional.items():
-            combo.setToolTip(tips[role])
+            combo.explain(tips[role])
             label = QLabel(combo.accessibleName())
             label.setToolTip(tips[role])
             form.addRow(label, combo)
@@ -130,7 +131,7 @@ class InputsEditor(QWidget):
         layers = [x for x in self._viewer.layers if x not in self._scene.own]
         images = [x for x in layers if _is_image(x)]
         labels = [x for x in layers if _is_labels(x)]
-        fixed, moving = _likely_pair(images)
+        fixed, moving = likely_pair(images)
         self.fixed.offer(images, fixed)
         self.moving.offer(images, moving)
         if not self._by_hand:
@@ -140,6 +141,17 @@ class InputsEditor(QWidget):
             combo.offer(labels if role.endswith("_labels") else [*labels, *images])
         self.hint.setVisible(len(images) < 2)
         self._chosen()
+
+    def choose(self, roles: Roles) -> None:
+        """Choose these layers, as if by hand; those that are None stay."""
+        for role, combo in self._combos().items():
+            layer = getattr(roles, role)
+            if layer is not None:
+                self._by_hand = True
+                combo.choose(layer)
+
+    def _combos(self) -> dict[str, LayerCombo]:
+        return {"fixed": self.fixed, "moving": self.moving, **self.optional}
 
     def _choosing(self) -> None:
         self._by_hand = True
@@ -175,17 +187,6 @@ class InputsEditor(QWidget):
         for layer in self._watched:
             for event in (layer.events.extent, layer.events.units):
                 event.connect(self._chosen)
-
-
-def _likely_pair(images: list[Layer]) -> tuple[Layer | None, Layer | None]:
-    """Fixed and moving by their names where those say it, else the first two images."""
-    if len(images) < 2:
-        return (images[0] if images else None), None
-    fixed = next((x for x in images if "fixed" in x.name.lower()), None)
-    others = [x for x in images if x is not fixed]
-    moving = next((x for x in others if "moving" in x.name.lower()), None)
-    fixed = fixed or next(x for x in images if x is not moving)
-    return fixed, moving or next(x for x in images if x is not fixed)
 
 
 def _describe(layer: Layer | None) -> tuple[str, str]:

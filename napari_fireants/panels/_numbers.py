@@ -34,7 +34,6 @@ COLUMNS = {
     "Moved": "Volume of the moving label after the registration, in mL",
     "± mL": "Moved minus fixed, in mL",
 }
-GOOD, BAD = "#20a67a", "#d9534f"
 
 
 class Similarities(QWidget):
@@ -78,7 +77,6 @@ class Similarities(QWidget):
             texts = f"{before:.3f}", f"{after:.3f}", words
             for cell, text in zip(self.cells[name], texts, strict=True):
                 cell.setText(text)
-            self.cells[name][2].setStyleSheet(f"color: {GOOD if better else BAD};")
 
 
 class _Number(QTableWidgetItem):
@@ -117,6 +115,7 @@ class LabelRows(QWidget):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setMinimumHeight(190)
         self.table.setAccessibleName("Labels: overlap and volume")
+        self.table.setToolTip("Click a row to go there, a heading to sort")
         self.table.currentCellChanged.connect(lambda row, *_: self._chosen(row))
         layout.addWidget(self.table)
         follow(self, measure.changed, self._draw)

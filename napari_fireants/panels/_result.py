@@ -77,7 +77,7 @@ class ResultPanel(QWidget):
         form = QFormLayout(self.applying)
         form.setContentsMargins(0, 0, 0, 0)
         self.other = LayerCombo("Layer of the moving space")
-        self.other.setToolTip("An image or labels layer that belongs to the moving image")
+        self.other.explain("An image or labels layer that belongs to the moving image")
         row = QHBoxLayout()
         row.addWidget(self.other, 1)
         self.apply_button = button(
@@ -128,8 +128,13 @@ class ResultPanel(QWidget):
             "A folder with the moved image, ITK/ANTs transforms, recipe and report",
             self._save_run,
         )
-        self.load_recipe = button("Load recipe…", "Use a recipe file", self._load_recipe)
-        self.save_recipe = button("Save recipe…", "Write the recipe to a file", self._save_recipe)
+        self.load_recipe = button(
+            "Load recipe…", "A recipe is all settings of a run: read it from a file",
+            self._load_recipe,
+        )  # fmt: skip
+        self.save_recipe = button(
+            "Save recipe…", "Write all settings to a file, to use them again", self._save_recipe
+        )
         self.copy_command = button(
             "Copy as command line", "The same run as a shell command", self._copy_command
         )

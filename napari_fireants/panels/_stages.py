@@ -20,6 +20,7 @@ from fireants_engine.recipe.models import Recipe
 from napari_fireants._fields import small_button
 from napari_fireants._forms import Editor, example, make_editor
 from napari_fireants._store import RecipeStore
+from napari_fireants.panels._focus import order_tabs
 
 
 class StagesEditor(QWidget):
@@ -43,6 +44,7 @@ class StagesEditor(QWidget):
         self._layout.addWidget(QLabel("<b>Stages</b> (tick to use; select to edit)"))
         self.list = QListWidget()
         self.list.setAccessibleName("Stages")
+        self.list.setToolTip("Stages run from top to bottom; Space ticks, arrow keys select")
         self.list.setMaximumHeight(96)
         self.list.currentRowChanged.connect(self._show_stage)
         self.list.itemChanged.connect(self._ticked)
@@ -59,6 +61,8 @@ class StagesEditor(QWidget):
         self.undo.clicked.connect(lambda: self._store.steps.undo())
         self.redo.clicked.connect(lambda: self._store.steps.redo())
         self.revert.clicked.connect(lambda: self._store.revert())
+        self.undo.setToolTip("Take the last step back (Ctrl+Z)")
+        self.redo.setToolTip("Do it again (Ctrl+Shift+Z)")
         self.revert.setToolTip("Back to the preset or file as it was read")
         for button in (self.undo, self.redo, self.revert):
             row.addWidget(button)
@@ -115,6 +119,7 @@ class StagesEditor(QWidget):
             self._form = make_editor(node, self._schema, stage, skip=("enabled",))
             self._form.changed.connect(self._edited)
             self._form_box.addWidget(self._form)
+        order_tabs(self)
 
     # ---------------------------------------------------------------- form -> model
     def _edited(self) -> None:
@@ -129,6 +134,7 @@ class StagesEditor(QWidget):
         if self._start is not None:
             data["start"] = self._start.value()
         self._commit({**data, "stages": stages})
+        order_tabs(self)
 
     def _ticked(self, item: QListWidgetItem) -> None:
         if self._filling:

@@ -65,7 +65,8 @@ class ViewChooser(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(3)
         row = 0
-        for title, warp in (("Both images", False), ("The warp", True)):
+        titles = {"Both images": False, "The warp: how the moving image is bent": True}
+        for title, warp in titles.items():
             grid.addWidget(QLabel(f"<b>{title}</b>"), row, 0, 1, 3)
             views = [view for view in View if view.of_warp is warp]
             for i, view in enumerate(views):
@@ -93,6 +94,7 @@ class ViewChooser(QWidget):
         self.between = QComboBox()
         self.between.addItems(["fixed and moving", "moving before and after"])
         self.between.setAccessibleName("Images that flicker")
+        self.between.setToolTip("Which two images take turns")
         guard_wheel(self.between)
         self.between.activated.connect(lambda _: self._send())
         self._rate_text = QLabel()

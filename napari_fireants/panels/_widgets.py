@@ -20,7 +20,7 @@ LABEL_WIDTH = 62
 _PRIMARY = """
 QPushButton { background: #2374b8; color: white; font-weight: bold; padding: 8px;
               border: 1px solid #2374b8; border-radius: 4px; }
-QPushButton:hover { background: #2d86d0; }
+QPushButton:hover { background: #1f6aa9; }
 QPushButton:pressed { background: #1b5f98; }
 QPushButton:focus { border: 1px solid #9fd0ff; }
 QPushButton:disabled { background: rgba(128, 128, 128, 70); color: rgba(128, 128, 128, 220);
@@ -101,7 +101,18 @@ class LayerCombo(QComboBox):
         self.setMinimumContentsLength(8)
         guard_wheel(self)
         self.currentIndexChanged.connect(lambda _: self.chosen.emit(self.layer()))
-        self.currentTextChanged.connect(self.setToolTip)
+        self._tip = title
+        self.currentTextChanged.connect(self._tell)
+        self._tell()
+
+    def explain(self, tip: str) -> None:
+        """What the layer is for; the tooltip adds its name, which may be longer than the box."""
+        self._tip = tip
+        self._tell()
+
+    def _tell(self, *_: object) -> None:
+        name = self.currentText()
+        self.setToolTip(f"{name}\n{self._tip}" if name else self._tip)
 
     def layer(self) -> Layer | None:
         index = self.currentIndex()
@@ -119,6 +130,7 @@ class LayerCombo(QComboBox):
         none = 0 if self._optional else -1
         self.setCurrentIndex(self._layers.index(wish) if wish in self._layers else none)
         self.blockSignals(False)
+        self._tell()
         if self.layer() is not before:
             self.chosen.emit(self.layer())
 

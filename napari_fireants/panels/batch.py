@@ -108,7 +108,8 @@ class BatchPanel(QWidget):
         layout.addWidget(self.run)
         for title, row in (
             ("", (self.stop, self.retry, self.summary)),
-            ("Chosen pairs", (self.open, self.report, self.again, self.remove)),
+            ("Chosen pairs", (self.open, self.report)),
+            ("", (self.again, self.remove)),
         ):
             if title:
                 layout.addWidget(caption(title))
