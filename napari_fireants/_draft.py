@@ -6,10 +6,12 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from fireants_engine.errors import InputError
 from napari_fireants._files import ArrayRef
 from napari_fireants._layers import Snapshot, file_of, snapshot
-from napari_fireants._sessionfile import Draft, LayerDraft
+from napari_fireants._sessionschema import Draft, LayerDraft
 from napari_fireants._viewerstate import describe, describe_view, kind_of, known
 
 if TYPE_CHECKING:
@@ -93,16 +95,21 @@ def draft(controller: Controller, watch: Watch) -> Draft:
     }
     roles = controller.current_roles()
     chosen = {f.name: getattr(roles, f.name) for f in fields(roles)}
-    marks = controller.landmarks.content
+    marks, start = controller.landmarks.content, controller.initial
+    if start is not None and not isinstance(start, np.ndarray):
+        notes.append("Where the next run starts (a result moved by hand) is not part of it.")
+        start = None
     return Draft(
         layers=[_layer(layer, watch) for layer in layers],
         roles={role: layers.index(layer) for role, layer in chosen.items() if layer in layers},
         entry=controller.store.entry,
         device=controller.current_device(),
+        start=None if start is None else (start, controller.initial_from),
         landmarks=marks.to_dict() if marks.rows else None,
         runs=list(recall.history.runs),
         run_layers=run_layers,
         shown=recall.history.shown,
+        compared=recall.history.compared,
         view=_view(controller),
         notes=tuple(notes),
     )
@@ -143,9 +150,11 @@ def fingerprint(taken: Draft, versions: list[Any]) -> Any:
         taken.roles,
         taken.entry,
         taken.device,
+        None if taken.start is None else taken.start[0].tolist(),
         taken.landmarks,
         [(run.number, run.title, run.note, run.kept is None, run.numbers) for run in taken.runs],
         taken.run_layers,
         taken.shown,
+        taken.compared,
         taken.view,
     )

@@ -51,7 +51,7 @@ class Keeper:
         self.path: Path | None = None
         """Where the session was saved last, or opened from."""
         self._offers: list[Hold] = []
-        self._looked = self._opened = False
+        self._looked = self._opened = self._opening = False
         self._superseded: Hold | None = None
         """Was recovered; goes when this window has written its own."""
         self._written: Any = None
@@ -192,12 +192,18 @@ class Keeper:
     def _open(self, folder: Path, locate: Locate, go_on: Answer, done: Callable[[], None]) -> None:
         if self._controller.session.busy:
             raise InputError("A registration is at work; stop it, or wait until it has ended.")
+        if self._opening:
+            raise InputError("A session is being opened; wait until it is there.")
+        self._opening = True
+
+        def ended() -> None:
+            self._opening = False
 
         def opened() -> None:
             self._opened = True
             done()
 
-        Opening(self._controller, folder, locate, go_on, opened).begin()
+        Opening(self._controller, folder, locate, go_on, opened, ended).begin()
 
     # ------------------------------------------------------------ recent
     @staticmethod

@@ -210,6 +210,16 @@ class Again(Mapping):
         return Outcome[self.values["output"]["outcome"]]
 
     @property
+    def peak_memory_mb(self) -> float:
+        return _number(self.values["peak_memory_mb"])
+
+    @cached_property
+    def initial(self) -> Transform | None:
+        """The start that was given to the run."""
+        given = self.values["initial"]
+        return None if given is None else _transform(given, self.objects)
+
+    @property
     def execution(self) -> dict[str, Any]:
         return self.values["execution"]
 
@@ -232,7 +242,6 @@ class Again(Mapping):
 
     def result(self) -> Result:
         """The run as it was, whole."""
-        initial = self.values["initial"]
         return Result(
             self.forward,
             self.grid,
@@ -243,9 +252,9 @@ class Again(Mapping):
             output=self.output,
             execution=self.execution,
             events=self.events,
-            initial=None if initial is None else _transform(initial, self.objects),
+            initial=self.initial,
             extras=self.extras,
-            peak_memory_mb=_number(self.values["peak_memory_mb"]),
+            peak_memory_mb=self.peak_memory_mb,
         )
 
     def save(self, folder: Any, **given: Any) -> Any:

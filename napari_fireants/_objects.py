@@ -59,6 +59,7 @@ class Objects:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._lock = threading.Lock()
+        self._inside: dict[str, set[str]] = {}
 
     def path(self, name: str) -> Path:
         """Raises InputError for what is no name of an object."""
@@ -137,6 +138,12 @@ class Objects:
         if not name.startswith(hashlib.sha256(text).hexdigest()[:DIGITS]):
             raise self._damaged(name)
         return json.loads(text)
+
+    def inside(self, name: str) -> set[str]:
+        """Names of the objects that a file of plain values refers to."""
+        if name not in self._inside:
+            self._inside[name] = names_in(self.get_json(name))
+        return self._inside[name]
 
     def _damaged(self, name: str) -> InputError:
         return InputError(

@@ -11,6 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_fireants import _sessionfile as sessionfile
 from napari_fireants._files import Question
 from napari_fireants._sessionfile import Loaded, Opened
@@ -29,7 +31,8 @@ Answer = Callable[[str], bool]
 
 
 class Opening:
-    """One session that is being opened. done: called when everything is there."""
+    """One session that is being opened. done: called when everything is there; ended: when it is
+    over in any case."""
 
     def __init__(
         self,
@@ -38,13 +41,18 @@ class Opening:
         locate: Locate,
         go_on: Answer,
         done: Callable[[], None],
+        ended: Callable[[], None],
     ) -> None:
+        self._ended = ended
         self._controller, self._keeper = controller, controller.keeper
         self._folder, self._locate, self._go_on, self._done = folder, locate, go_on, done
         self._layers: list[Layer | None] = []
 
     def _ask(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        failed = lambda sentence: self._keeper.said.emit(sentence, "error")  # noqa: E731
+        def failed(sentence: str) -> None:
+            self._ended()
+            self._keeper.said.emit(sentence, "error")
+
         self._keeper.behind.ask(work, then, failed, engine=False)
 
     # ------------------------------------------------------------ reading
@@ -73,6 +81,7 @@ class Opening:
 
     def _check(self, opened: Opened, changed: list[Question]) -> None:
         if changed and not self._go_on(_changed(changed)):
+            self._ended()
             self._keeper.said.emit("The session was not opened.", "note")
             return
         files, objects = self._keeper.history.files, self._keeper.objects
@@ -123,6 +132,10 @@ class Opening:
         controller.choose_roles(controller.roles(**{r: x for r, x in roles.items() if r in known}))
         controller.choose_device(state.device)
         controller.store.restore(loaded.entry)
+        start = state.start
+        controller.initial = None if start is None else np.array(start.matrix)
+        controller.initial_from = "" if start is None else start.origin
+        controller.initial_changed.emit()
         content = type(controller.landmarks.content)
         if state.landmarks is not None:
             try:
@@ -135,9 +148,9 @@ class Opening:
                 run.number, {role: self._layer(index) for role, index in run.layers.items()}
             )
         controller.undo.clear()
-        shown = [run for run in loaded.runs if run.number == state.shown and run.kept is not None]
-        if shown:
-            keeper.history.put(shown[0].number)
+        there = {run.number for run in loaded.runs if run.kept is not None}
+        if state.shown in there:
+            keeper.history.put(state.shown, state.compared if state.compared in there else None)
         self._ask(lambda: None, lambda _: self._look(loaded))
 
     def _layer(self, index: int) -> Layer | None:
@@ -159,6 +172,7 @@ class Opening:
             look_again(controller.viewer, view)
         for note in loaded.notes:
             self._keeper.said.emit(note, "error")
+        self._ended()
         self._done()
 
 

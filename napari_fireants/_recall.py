@@ -11,10 +11,11 @@ import numpy as np
 from fireants_engine.errors import InputError
 from napari_fireants._behind import Behind
 from napari_fireants._files import Files
-from napari_fireants._history import Comparison, History, Run
+from napari_fireants._history import History
 from napari_fireants._layers import like, placed
 from napari_fireants._objects import Objects
 from napari_fireants._preview import Pictures, robust_limits
+from napari_fireants._runs import Run
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -177,18 +178,30 @@ class Recall:
 
     # ------------------------------------------------------------ run again
     def rerun(self, number: int) -> None:
-        """The recipe of a run becomes the present one, and a new run begins with it.
+        """The recipe and the start of a run become the present ones, and a new run begins.
 
         On the layers of that run where they are still there, else on those that are chosen.
         Raises InputError as `Controller.start`.
         """
         run, controller = self.history.run(number), self._controller
-        roles = self.roles(number) or controller.current_roles()
         if controller.session.busy:
             raise InputError("A registration is at work; stop it, or wait until it has ended.")
-        controller.store.take(run.entry, f"recipe of run {number}")
-        controller.choose_roles(roles)
-        controller.start(roles, controller.current_device())
+
+        def begin(start: Any) -> None:
+            roles = self.roles(number) or controller.current_roles()
+            controller.store.take(run.entry, f"recipe of run {number}")
+            if start is not None or controller.initial is not None:
+                controller.start_from(getattr(start, "matrix", start), f"start of run {number}")
+            controller.choose_roles(roles)
+            try:
+                controller.start(roles, controller.current_device())
+            except InputError as error:
+                self.history.said.emit(str(error), "error")
+
+        if self.history.lost(number):
+            begin(None)
+        else:
+            self.history.fetch([number], lambda found: begin(found[number].result.initial))
 
     def roles(self, number: int) -> Roles | None:
         """The layers of a run, None when its images are gone."""
@@ -196,10 +209,6 @@ class Recall:
 
         found = Roles(**{f.name: self.layer(number, f.name) for f in fields(Roles)})
         return None if found.fixed is None or found.moving is None else found
-
-    def compare(self, first: int, second: int) -> Comparison:
-        """As History.compare."""
-        return self.history.compare(first, second)
 
     def close(self) -> None:
         """The window goes."""

@@ -15,6 +15,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from fireants_engine.errors import InputError
 from napari_fireants._autosave import user_folder
 from napari_fireants._sessionfile import FILE
 
@@ -36,10 +37,19 @@ class Hold:
         self._file: Any = None
 
     def take(self) -> bool:
-        """Make and lock the folder; False if another process holds it. Raises OSError."""
+        """Make and lock the folder; False if another process holds it.
+
+        Raises InputError where it cannot be written.
+        """
         if self._file is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = _locked(self.folder / LOCK)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._file = _locked(self.folder / LOCK)
+            except OSError as error:
+                raise InputError(
+                    f"{self.folder}: cannot be written ({error.strerror or error}); free some "
+                    "space, or set FIREANTS_USER_FOLDER to another folder."
+                ) from None
         return self._file is not None
 
     def release(self, delete: bool = True) -> None:
@@ -82,7 +92,7 @@ def left_behind() -> list[Hold]:
     except OSError:
         return []
     for folder in folders:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, InputError):
             whole = (folder / FILE).is_file()
             when = os.stat(folder / FILE if whole else folder).st_mtime
             if not whole and time.time() - when < FORGOTTEN_SECONDS:

@@ -16,111 +16,29 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from fireants_engine.errors import FireantsError, InputError
 from fireants_engine.recipe.models import Recipe
-from napari_fireants._files import ArrayRef, FileRef, Files, Plain, Question, checked
-from napari_fireants._history import Run
-from napari_fireants._layers import Snapshot
+from napari_fireants._files import ArrayRef, FileRef, Files, Question, checked
 from napari_fireants._objects import FOLDER, Objects, content_hash, names_in, write_whole
+from napari_fireants._runs import Run
+from napari_fireants._sessionschema import (
+    VERSION,
+    Draft,
+    LayerDraft,
+    LayerState,
+    RecipeState,
+    RunState,
+    SessionState,
+    StartState,
+)
 from napari_fireants._store import Entry
 
-SUFFIX, FILE, VERSION = ".fireants", "session.json", 1
+SUFFIX, FILE = ".fireants", "session.json"
 NIFTI = ("<f4", "<f8", "|u1", "|i1", "<i2", "<u2", "<i4", "<u4")
 """Types that NIfTI gives back as they were."""
-
-
-# ------------------------------------------------------------------ schema
-class LayerState(Plain):
-    """A layer: its kind, plain values, and its arrays by name."""
-
-    kind: Literal["image", "labels", "points", "shapes"]
-    state: dict[str, Any]
-    arrays: dict[str, ArrayRef]
-
-
-class RecipeState(Plain):
-    """A recipe, and what it was made from: a preset's or a file's."""
-
-    recipe: dict[str, Any]
-    base: dict[str, Any]
-    source: str
-    is_preset: bool
-
-
-class RunState(Plain):
-    """A run of the history. layers: role -> index of a layer; thumbnail: an object."""
-
-    number: int
-    time: datetime
-    fixed: str
-    moving: str
-    entry: RecipeState
-    used: dict[str, Any]
-    outcome: str
-    sentence: str
-    seconds: float
-    device: str
-    loss: dict[str, float | None]
-    numbers: dict[str, Any]
-    edits: tuple[str, ...]
-    title: str
-    note: str
-    thumbnail: str | None
-    kept: dict[str, Any] | None
-    layers: dict[str, int]
-
-
-class SessionState(Plain):
-    """session.json. place: the folder that the session's folder was in."""
-
-    format: Literal["fireants-session"] = "fireants-session"
-    version: int = VERSION
-    saved: datetime
-    program: str
-    place: str
-    layers: list[LayerState]
-    roles: dict[str, int]
-    recipe: RecipeState
-    device: str
-    landmarks: dict[str, Any] | None
-    runs: list[RunState]
-    shown: int | None
-    view: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class LayerDraft:
-    """A layer as the viewer has it: arrays by reference; known: their refs, if not changed since.
-
-    where: of an image on a grid, to be written with its geometry.
-    """
-
-    kind: str
-    state: dict[str, Any]
-    arrays: dict[str, Any]
-    path: str | None
-    where: Snapshot | None = None
-    known: dict[str, ArrayRef] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Draft:
-    """A session as it is in memory. run_layers: number -> role -> index of a layer."""
-
-    layers: list[LayerDraft]
-    roles: dict[str, int]
-    entry: Entry
-    device: str
-    landmarks: dict[str, Any] | None
-    runs: list[Run]
-    run_layers: dict[int, dict[str, int]]
-    shown: int | None
-    view: dict[str, Any]
-    notes: tuple[str, ...] = ()
 
 
 # ------------------------------------------------------------------ recipes and runs
@@ -195,11 +113,20 @@ def _state(draft: Draft, refs: Refs, objects: Objects, folder: Path) -> SessionS
         roles=draft.roles,
         recipe=_recipe_state(draft.entry),
         device=draft.device,
+        start=_start(draft),
         landmarks=draft.landmarks,
         runs=runs,
         shown=draft.shown,
+        compared=draft.compared,
         view=draft.view,
     )
+
+
+def _start(draft: Draft) -> StartState | None:
+    if draft.start is None:
+        return None
+    matrix, origin = draft.start
+    return StartState(matrix=matrix.tolist(), origin=origin)
 
 
 def _write_json(state: SessionState, folder: Path) -> None:
@@ -288,7 +215,7 @@ def closure(names: Iterable[str], objects: Objects) -> set[str]:
     while new:
         out |= new
         texts = [name for name in new if name.endswith(".json")]
-        new = set().union(*(names_in(objects.get_json(name)) for name in texts)) - out
+        new = set().union(*(objects.inside(name) for name in texts)) - out
     return out
 
 

@@ -16,7 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_fireants._history import History, Run
+from napari_fireants._history import History
+from napari_fireants._runs import Run
 
 PICTURE = 72
 MOST_CHANGES = 3
@@ -95,6 +96,7 @@ class RunList(QListWidget):
         super().__init__()
         self._history = history
         self.setAccessibleName("Runs")
+        self.setToolTip("The newest is on top; a double click shows a run again")
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

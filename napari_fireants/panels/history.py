@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from fireants_engine.errors import FireantsError
 from napari_fireants._controller import controller_of
-from napari_fireants._history import Comparison
+from napari_fireants._runs import Comparison
 from napari_fireants.panels._runs import RunList
 from napari_fireants.panels._session import OfferBox, SessionBox
 from napari_fireants.panels._widgets import Message, button, caption, follow

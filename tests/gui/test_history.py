@@ -16,8 +16,9 @@ import pytest
 from fireants_engine.errors import InputError
 from fireants_engine.recipe.models import Recipe
 from napari_fireants._files import Files
-from napari_fireants._history import KEPT_IN_MEMORY, History, changes, compare, thumbnail
+from napari_fireants._history import KEPT_IN_MEMORY, History
 from napari_fireants._objects import Objects, content_hash, names_in
+from napari_fireants._runs import changes, compare, thumbnail
 from napari_fireants._session import Job, Link, Product
 from napari_fireants._store import Entry, RecipeStore
 

@@ -91,6 +91,9 @@ def filled(window: Any, files: dict[str, Path], recipe: Callable[..., Any], pair
     controller.store.edit(controller.store.recipe.with_values({"stages.0.descent.step": 0.4}))
     controller.history.rename(1, "the first", "a note")
     controller.landmarks.add((4.0, 5.0, 6.0), (4.5, 5.5, 6.0), "corner")
+    shift = np.eye(4)
+    shift[:3, 3] = 2.5, 0.1, -4
+    controller.start_from(shift, "move by hand")
     viewer.dims.set_point(0, 9.0)
     viewer.scene.camera.zoom = 3.25
     viewer.scene.camera.center = (0.0, 8.0, 9.0)
@@ -134,6 +137,8 @@ def the_same(one: Controller, two: Controller) -> None:
     assert describe_view(two.viewer) == describe_view(one.viewer)
     assert two.store.entry == one.store.entry
     assert two.landmarks.content == one.landmarks.content
+    assert np.array_equal(two.initial, one.initial)
+    assert two.initial_from == one.initial_from
     for a, b in zip(one.history.runs, two.history.runs, strict=True):
         for name in ("number", "time", "entry", "used", "loss", "numbers", "title", "note", "kept"):
             assert getattr(b, name) == getattr(a, name), name
@@ -178,7 +183,10 @@ def test_the_past_is_run_again_after_reopening(filled: Any, window: Any, tmp_pat
     folder = save_to(filled, tmp_path / "mine")
     other = window()
     open_in(other, folder)
+    assert other.initial is not None
     other.keeper.recall.rerun(1)
+    other.keeper.behind.wait()
+    assert other.initial is None  # that run began without
     other.session.wait(60)
     other.keeper.behind.wait()
     assert [run.number for run in other.history.runs] == [1, 2, 3]
