@@ -207,7 +207,7 @@ class RegisterPanel(QWidget):
         session.state_changed.connect(self._on_state)
         session.progressed.connect(self._on_progress)
         session.losses_added.connect(self.curve.add)
-        session.noted.connect(lambda text: self.message.say(text, "note"))
+        session.noted.connect(self._on_note)
         session.finished.connect(self._on_finished)
         session.failed.connect(self._on_failed)
         session.machine_found.connect(self._on_machine)
@@ -362,6 +362,9 @@ class RegisterPanel(QWidget):
         if self.session.state is State.FAILED:
             self.status.setText("The run did not finish.")
         later(self, 0, lambda panel: panel.scroll.ensureWidgetVisible(panel.message))
+
+    def _on_note(self, sentence: str) -> None:
+        self.message.say(sentence, "note")
 
     def _on_busy(self, busy: bool) -> None:
         self.result.set_busy(busy)

@@ -9,26 +9,40 @@ from typing import Any
 
 import pytest
 
-OPEN_DOCK = """
-import sys
+OPEN_DOCKS = """
+import sys, time
 from napari.qt import get_qapp
 import napari
 viewer = napari.Viewer(show=False)
-dock, panel = viewer.window.add_plugin_dock_widget('napari-fireants', 'Register')
-panel.advanced_section.show_content()
-panel.store.load_preset('microscopy')
-panel.gallery.click()
-viewer.window.add_plugin_dock_widget('napari-fireants', 'Batch')
-get_qapp().processEvents()
-print('panel', type(panel).__name__, 'torch' in sys.modules)
+for _ in range(10):
+    get_qapp().processEvents()
+for name in sys.argv[1:]:
+    began = time.process_time()
+    dock, panel = viewer.window.add_plugin_dock_widget('napari-fireants', name)
+    get_qapp().processEvents()
+    took = 1000 * (time.process_time() - began)
+    if name == 'Register':
+        panel.advanced_section.show_content()
+        panel.store.load_preset('microscopy')
+        get_qapp().processEvents()
+    print('panel', type(panel).__name__, 'torch' in sys.modules, round(took))
 viewer.close()
 """
+OPEN_MS = 1200
+"""Four times what is promised, in time of the processor, since other programs may be at work;
+benchmarks/endurance.py measures the promise."""
 
 
 @pytest.mark.gui
-def test_an_open_dock_has_no_torch() -> None:
-    done = subprocess.run([sys.executable, "-c", OPEN_DOCK], capture_output=True, text=True)
-    assert "panel RegisterPanel False" in done.stdout, done.stdout + done.stderr
+def test_docks_open_at_once_and_without_torch() -> None:
+    """The first bears most of the imports."""
+    names = ["Register", "Inspect", "Landmarks", "History", "Batch"]
+    command = [sys.executable, "-c", OPEN_DOCKS, *names]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("panel ")]
+    assert [line[0] for line in lines] == [f"{name}Panel" for name in names], done.stderr
+    assert {line[1] for line in lines} == {"False"}, lines
+    assert max(int(line[2]) for line in lines) < OPEN_MS, lines
 
 
 def test_the_manifest_is_valid(repo_root: Path) -> None:
@@ -36,7 +50,11 @@ def test_the_manifest_is_valid(repo_root: Path) -> None:
 
     manifest = PluginManifest.from_file(repo_root / "napari_fireants" / "napari.yaml")
     manifest.validate_imports()
-    assert {w.display_name for w in manifest.contributions.widgets} >= {"Register", "Inspect", "Batch"}
+    assert {w.display_name for w in manifest.contributions.widgets} >= {
+        "Register",
+        "Inspect",
+        "Batch",
+    }
     assert [m.command for m in manifest.contributions.menus["napari/layers/register"]] == [
         "napari-fireants.register"
     ]
