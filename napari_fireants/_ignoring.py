@@ -39,6 +39,12 @@ class Ignoring:
         layer = self.layers[side]
         return layer if layer is not None and layer in self._viewer.layers else None
 
+    @property
+    def painted(self) -> tuple[str, ...]:
+        """Names of the layers that have something painted on them."""
+        layers = [layer for layer in map(self.layer, SIDES) if layer is not None]
+        return tuple(layer.name for layer in layers if layer.data.any())
+
     def paint(self, side: Side, image: Layer) -> None:
         """Take up the brush over `image`; its layer is made when first needed.
 
@@ -66,9 +72,9 @@ class Ignoring:
         layer.mode = "paint"
 
     def put_down(self) -> None:
-        """No brush any more."""
+        """No brush any more; what is painted is hidden, and still counts."""
         for layer in filter(None, map(self.layer, SIDES)):
-            layer.mode = "pan_zoom"
+            layer.mode, layer.visible = "pan_zoom", False
         for layer, visible in self._hidden:
             if layer in self._viewer.layers:
                 layer.visible = visible

@@ -196,7 +196,9 @@ class Steering(QObject):
             pairs = f"{len(rows)} landmark{'s' * (len(rows) > 1)}."
             change = change.then(Change((pairs,), landmarks=rows))
             self._rows = rows
-            words = "" if has_landmarks(recipe) != has_landmarks(self._recipe) else words
+        if has_landmarks(recipe) != has_landmarks(self._recipe):
+            pulls = "landmarks pull from here on" if has_landmarks(recipe) else "landmarks let go"
+            words = "" if change.what else pulls
         if recipe != self._recipe:
             said = (f"{words[:1].upper()}{words[1:]}.",) if words else ()
             change = change.then(Change(said, recipe=recipe))

@@ -58,6 +58,8 @@ class SteerPanel(QWidget):
         self.reset = button(
             "Start as the recipe says", "Forget where the run would start", self._forget
         )
+        self.painted = caption()
+        layout.addWidget(self.painted)
         layout.addWidget(self.start)
         layout.addWidget(self.reset)
         self.changes = caption()
@@ -169,6 +171,8 @@ class SteerPanel(QWidget):
         controller, session = self._controller, self._controller.session
         session.state_changed.connect(self.refresh)
         session.opening.connect(self._on_opening)
+        session.finished.connect(self._on_end)
+        session.failed.connect(self._on_end)
         session.progressed.connect(self._on_progress)
         session.edited.connect(self._on_edit)
         session.frames_ready.connect(self._on_frames)
@@ -267,6 +271,10 @@ class SteerPanel(QWidget):
     def _on_opening(self) -> None:
         """A run begins."""
         self._made, self._now = [], Progress()
+        self._on_end()
+
+    def _on_end(self, *_: object) -> None:
+        """The brush is put down."""
         for item in self.ignore.values():
             item.setChecked(False)
         self.refresh()
@@ -313,6 +321,12 @@ class SteerPanel(QWidget):
         self.reset.setVisible(started)
         self.reset.setEnabled(not session.state.active)
         self.start.setText("The next run starts where you put the image, not as its recipe says.")
+        painted = [] if active else self._steering.ignoring.painted
+        self.painted.setVisible(bool(painted))
+        self.painted.setText(
+            "The next run leaves out what is painted, too; delete the layer "
+            f"{' and '.join(painted)} to match all again."
+        )
         shown = self._made[-4:]
         more = f"{len(self._made) - len(shown)} earlier changes.\n" if len(self._made) > 4 else ""
         self.changes.setText(more + "\n".join(f"• {text}" for text in shown))

@@ -117,7 +117,7 @@ def test_a_paused_run_shows_a_move_by_hand_at_once(running: Any, qtbot: Any) -> 
 def test_landmarks_and_alignment_go_into_the_run(running: Any, qtbot: Any) -> None:
     table = running.controller.landmarks
     assert not running.steer.align.isEnabled()
-    for place in ((14.0, 16.0, 11.0), (10.0, 20.0, 8.0), (18.0, 12.0, 14.0)):
+    for place in ((14.0, 16.0, 11.0), (10.0, 20.0, 8.0), (18.0, 18.0, 14.0)):
         table.add(place, tuple(x + 2 for x in place))
     assert running.steer.align.isEnabled()
     said = wait_for_edit(running, qtbot, lambda: table.use(True))
