@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
+from fireants_engine.errors import FireantsError, InputError
 from napari_fireants._latest import Latest
-from napari_fireants._layers import Snapshot, snapshot, to_image
+from napari_fireants._layers import snapshot, to_image
 
 if TYPE_CHECKING:
     from napari_fireants._controller import Controller
@@ -87,18 +88,22 @@ def label_measure(controller: Controller) -> Measure:
     """The engine's LabelTable of the labels that the run was given, or that are chosen now."""
 
     def find() -> Callable[[], Any] | str:
-        result = controller.session.result
-        roles = controller.current_roles()
-        given = result.extras.fixed_labels, result.extras.moving_labels
+        result, roles = controller.session.result, controller.current_roles()
         layers = roles.fixed_labels, roles.moving_labels
-        if None in given and None in layers:
-            return NO_LABELS
-        both = [snapshot(layer) for layer in layers] if None in given else given
+        try:
+            chosen = [None if layer is None else snapshot(layer) for layer in layers]
+        except FireantsError as error:
+            return str(error)
 
         def work() -> Any:
             from fireants_engine.workflows.quality import label_table
 
-            maps = [to_image(item) if isinstance(item, Snapshot) else item for item in both]
+            given = result.extras.fixed_labels, result.extras.moving_labels
+            if None not in given:
+                return label_table(result, *given)
+            maps = [to_image(item) for item in chosen if item is not None]
+            if len(maps) < 2:
+                raise InputError(NO_LABELS)
             return label_table(result, *maps)
 
         return work

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
+from napari_fireants._extras import shape_of
 from napari_fireants._latest import Latest
 from napari_fireants._looking import Looking
 from napari_fireants._preview import Wanted, grey, to_bytes
@@ -174,8 +175,9 @@ class Ortho:
         point = apply_matrix(self._grid.matrix("voxel", "mm"), np.array([self.cursor], float))[0]
         layer = self.scene.fixed
         data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
-        fixed = float(np.mean(np.asarray(data[self.cursor], float)))
-        found = Here(tuple(float(x) for x in point), fixed)
+        found = Here(tuple(float(x) for x in point))
+        if shape_of(layer) == self.shape:  # nobody has put other data into the layer
+            found = replace(found, fixed=float(np.mean(np.asarray(data[self.cursor], float))))
         return self._running(found) if self.looking.running else self._finished(found)
 
     def _finished(self, found: Here) -> Here:

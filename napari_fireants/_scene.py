@@ -252,7 +252,8 @@ class Scene:
         Only opacities change, which napari draws at once.
         """
         layer = self.extra if before else self.live
-        put(layer, opacity=float(first == before))
+        if layer is not None:
+            put(layer, opacity=float(first == before))
 
     def present(self, picture: Picture | Arrows, key: Key = None) -> None:
         """Show a picture alone, on the moving image, or beside the fixed one.

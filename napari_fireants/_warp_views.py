@@ -101,7 +101,7 @@ def jacobian_picture(seen: Seen) -> Picture:
     count = int(folds.sum())
     low, high = (float(x) for x in np.quantile(determinant, (0.001, 0.999)))
     here = "" if seen.key is None else " in this slice"
-    text = f"Volume changes{here} by factors of {low:.2f} (green) to {high:.2f} (pink). "
+    text = f"Volume changes{here} by factors of {low:.2f} (pink) to {high:.2f} (green). "
     text += "No folded voxel." if count == 0 else f"{count} folded voxels, outlined."
     shown = folds if count else None
     return Picture(logarithm, "log Jacobian", "PiYG", (-limit, limit), folds=shown, note=text)

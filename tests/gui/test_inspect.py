@@ -211,7 +211,7 @@ def test_numbers_before_and_after(finished: Any, qtbot: Any, pair_3d: Any) -> No
 
     rows = finished.labels
     rows._measure.ask()
-    assert rows.says.text() == NO_LABELS
+    qtbot.waitUntil(lambda: rows.says.text() == NO_LABELS, timeout=10_000)
     layers = [
         viewer.add_labels((x > 50).astype(np.uint8) + 2 * (x > 90), units=("mm",) * 3)
         for x in pair_3d
