@@ -140,18 +140,26 @@ def test_files_by_the_buttons(
     assert ask("points.txt") is None
 
 
-def test_unsaved_landmarks_of_a_crash_are_offered(make_napari_viewer: Callable[..., Any]) -> None:
+def test_unsaved_landmarks_are_offered_and_small_voxels_told_in_micrometres(
+    make_napari_viewer: Callable[..., Any],
+) -> None:
     lost = LandmarkTable()
     keep = Autosave(lost)
-    lost.add((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    lost.add((0.01, 0.01), (0.0135, 0.01))
     keep.flush()
     viewer = make_napari_viewer()
+    for name in ("fixed", "moving"):
+        viewer.add_image(np.zeros((30, 40)), name=name, units=("um", "um"))
     _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Landmarks")
     assert panel.lost.text().startswith("1 landmark of fixed and moving")
     panel._recover()
     assert not panel.recovery.isVisibleTo(panel)
-    assert panel.table.rows[0].moving_mm == (4.0, 5.0, 6.0)
     assert not keep.path.exists()
+    assert cells(panel)[0][1] == "3.5"
+    assert "largest 3.5 µm" in panel.numbers.text()
+    panel.pull.robust.setChecked(True)
+    assert panel.pull.limit.suffix() == " µm"
+    assert panel.table.robust_mm == 0.005
 
 
 def test_a_fit_is_tried_and_becomes_the_start(
@@ -256,16 +264,3 @@ def test_a_run_measures_and_is_pulled(
     assert result.recipe.stages[0].terms[1].weight == pytest.approx(panel.table.strength)
     assert panel.controller.store.recipe == recipe(steps=20)  # the recipe itself stays
     qtbot.waitUntil(lambda: not panel.marking.busy, timeout=20000)
-
-
-def test_small_voxels_are_told_in_micrometres(make_napari_viewer: Callable[..., Any]) -> None:
-    viewer = make_napari_viewer()
-    for name in ("fixed", "moving"):
-        viewer.add_image(np.zeros((30, 40)), name=name, units=("um", "um"))
-    _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Landmarks")
-    panel.table.add((0.01, 0.01), (0.0135, 0.01))
-    assert cells(panel)[0][1] == "3.5"
-    assert "largest 3.5 µm" in panel.numbers.text()
-    panel.pull.robust.setChecked(True)
-    assert panel.pull.limit.suffix() == " µm"
-    assert panel.table.robust_mm == 0.005
