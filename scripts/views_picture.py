@@ -55,7 +55,7 @@ def main(path: Path = ROOT / "docs" / "images" / "views.png") -> None:
         axis.imshow(picture)
         axis.set_title(view.value, fontsize=11)
     figure.tight_layout(pad=1.0, h_pad=1.2)
-    figure.savefig(path, dpi=80, pil_kwargs={"optimize": True})
+    figure.savefig(path, dpi=68, pil_kwargs={"optimize": True})
     print(path)
 
 
