@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from qtpy.QtCore import QCoreApplication, QPoint, Qt
@@ -269,11 +269,11 @@ class Monkey:
         native = self.viewer.window._qt_viewer.canvas.native
         width, height = max(native.width(), 40), max(native.height(), 40)
         a, b = (QPoint(*(int(x) for x in self.rng.integers(5, (width, height)))) for _ in "ab")
-        button = Qt.MouseButton.LeftButton
-        QTest.mousePress(native, button, pos=a)
-        QTest.mouseMove(native, b)
+        button, mouse = Qt.MouseButton.LeftButton, cast(Any, QTest)
+        mouse.mousePress(native, button, pos=a)
+        mouse.mouseMove(native, b)
         pump()
-        QTest.mouseRelease(native, button, pos=b)
+        mouse.mouseRelease(native, button, pos=b)
         return f"drag from {a.x()}, {a.y()} to {b.x()}, {b.y()}"
 
     # ---------------------------------------------------------------- afterwards

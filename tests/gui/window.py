@@ -228,8 +228,9 @@ def wrong(panels: dict[str, Any]) -> list[str]:
 
 def panel_of(widget: QWidget) -> QWidget:
     """The dock's panel that holds a widget."""
-    while widget.parentWidget() is not None and not hasattr(widget, "controller"):
-        widget = widget.parentWidget()
+    above = widget.parentWidget()
+    while above is not None and not hasattr(widget, "controller"):
+        widget, above = above, above.parentWidget()
     return widget
 
 
