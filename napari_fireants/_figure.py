@@ -259,6 +259,10 @@ def parts_of_figure(
     from napari_fireants._sources import of_result
 
     seen = of_result(product.pictures, product.result, key, *space)
+    if product.compared:  # similarities are those of the images, not of the two results
+        slice_ = replace(slice_of(product.result, key), title=product.compared)
+        panels = [panel_of(replace(look, view=view), seen, colours) for view in views]
+        return slice_, panels, key
     looks = [replace(look, view=view, before=view is View.BEFORE_AFTER) for view in views]
     numbers = ", ".join(
         f"{name} {before:.3f} → {after:.3f}"

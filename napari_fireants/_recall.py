@@ -116,7 +116,9 @@ class Recall:
             fixed = self.layer(run.number, "fixed") or self._add_fixed(run, product)
         else:
             fixed = self.layer(other[0].number, RESULT) or self._add_result(*other)
-            product = replace(product, pictures=_both(product.pictures, other[1].pictures))
+            names = f"{other[0].name} (as fixed) and {run.name} (as moving)"
+            both = _both(product.pictures, other[1].pictures)
+            product = replace(product, pictures=both, compared=names)
         for layer in self._results():
             if layer not in (fixed, result):
                 layer.visible = False

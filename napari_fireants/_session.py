@@ -109,12 +109,17 @@ class Losses:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """What a finished run hands over: the engine's Result, pictures, and plain facts about it."""
+    """What a finished run hands over: the engine's Result, pictures, and plain facts about it.
+
+    compared: names of two runs, where the other's moved image stands in the place of the fixed one
+    in the pictures.
+    """
 
     result: Any
     pictures: Any
     info: dict[str, Any]
     sentence: str
+    compared: str = ""
 
 
 class Session(QObject):

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,8 +55,8 @@ class Window:
 
     @staticmethod
     def rest(seconds: float) -> None:
-        with_limit = __import__("time").monotonic() + seconds
-        wait(lambda: __import__("time").monotonic() > with_limit, seconds + 10)
+        end = time.monotonic() + seconds
+        wait(lambda: time.monotonic() > end, seconds + 10)
 
     @staticmethod
     def press(button: Any) -> None:
@@ -195,7 +196,8 @@ def rescue(folder: Path) -> None:
     mask.refresh()
     mask.events.paint(value=[])
     wait(lambda: "Mask of the moving" in panel.steer.changes.text(), 60)
-    window.picture("The bar is painted over")
+    window.picture("The bar is painted over: the moving image is shown alone meanwhile")
+    window.press(panel.steer.ignore["moving"])
     table.use(True)
     window.press(panel.pause)
     window.until(State.FINISHED)

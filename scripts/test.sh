@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs pytest with its arguments, on a virtual screen on Linux. Its exit code is pytest's:
-# a run that collects no test (exit 5) fails too.
+# a run that collects no test (exit 5) fails too. Without arguments all tests are run: first those
+# that may share the machine, in several processes, then those of the shown window, which are timed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,4 +20,12 @@ if [[ $(uname -s) == Linux ]]; then
     export QT_QPA_PLATFORM=xcb LIBGL_ALWAYS_SOFTWARE=1 XDG_RUNTIME_DIR=$scratch
     screen=(xvfb-run -a -s "-screen 0 1280x800x24 +extension GLX")
 fi
-"${screen[@]}" .venv/bin/python -m pytest "$@"
+run() { "${screen[@]}" .venv/bin/python -m pytest "$@"; }
+if (($#)); then
+    run "$@"
+    exit
+fi
+failed=0
+OMP_NUM_THREADS=1 run -n auto --maxprocesses 4 --dist loadgroup --ignore tests/e2e || failed=$?
+run tests/e2e || failed=$?
+exit "$failed"

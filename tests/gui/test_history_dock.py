@@ -11,8 +11,10 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QLabel, QMessageBox
 
+from napari_fireants._figure import parts_of_figure
 from napari_fireants._recovery import Hold
 from napari_fireants._sessionfile import FILE
+from napari_fireants._views import View
 
 pytestmark = pytest.mark.gui
 
@@ -144,6 +146,15 @@ def test_two_runs_are_compared_on_the_canvas(two_runs: Any, press: Any) -> None:
     settle(history)
     assert np.array_equal(product.pictures.fixed_bytes, read[1].pictures.moved_bytes)
     assert np.array_equal(product.pictures.moved_bytes, read[2].pictures.moved_bytes)
+    scene, looking = history.controller.scene, history.controller.looking
+    space = scene.spacing, scene.canvas_axes()
+    views = (View.OVERLAY,)
+    figure, panels, _ = parts_of_figure(
+        product, looking.key, looking.look, views, scene.colours, space
+    )
+    assert "Run 1" in figure.title
+    assert "Run 2" in figure.title
+    assert (figure.numbers, len(panels)) == ("", 1)
     history.history.leave()
     settle(history)
     assert viewer.layers["fixed"].visible
