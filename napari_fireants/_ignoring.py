@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_fireants._extras import shape_of
-from napari_fireants._layers import Snapshot, like, snapshot
+from napari_fireants._layers import Snapshot, like, snapshot, world_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -33,6 +33,7 @@ class Ignoring:
         self.layers: dict[Side, Layer | None] = dict.fromkeys(SIDES)
         self._watched: list[tuple[Layer, Side]] = []
         self._hidden: list[tuple[Layer, bool]] = []
+        self._seen: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def layer(self, side: Side) -> Layer | None:
         """The layer of that image that is painted on, while it is in the viewer."""
@@ -79,14 +80,25 @@ class Ignoring:
             if layer in self._viewer.layers:
                 layer.visible = visible
         self._hidden = []
+        if self._seen is not None:
+            self._look(*self._seen)
+            self._seen = None
 
     def _show_alone(self, image: Layer) -> None:
-        scene = self._scene
-        own = [scene.live, scene.fixed, *scene.own, image]
-        for layer in {id(x): x for x in own if x is not None}.values():
-            if layer in self._viewer.layers:
-                self._hidden.append((layer, layer.visible))
-                layer.visible = layer == image
+        """The image in the middle of the canvas, and nothing else."""
+        for layer in self._viewer.layers:
+            self._hidden.append((layer, layer.visible))
+            layer.visible = layer == image
+        dims, camera = self._viewer.dims, self._viewer.scene.camera
+        self._seen = dims.point, camera.center
+        middle = (np.array(shape_of(image)) - 1) / 2
+        world = world_of(self._viewer, image, middle)
+        self._look(tuple(world), tuple(world[-len(camera.center) :]))
+
+    def _look(self, point: tuple[float, ...], centre: tuple[float, ...]) -> None:
+        dims = self._viewer.dims
+        dims.set_point(range(dims.ndim)[-len(point) :], point)
+        self._viewer.scene.camera.center = centre
 
     def watch(self, layer: Layer | None, side: Side) -> None:
         """Tell when somebody paints on a layer of labels; image layers are left alone."""

@@ -22,6 +22,7 @@ QT_FIXTURES = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by the fixtures they use; without a display, skip those that need one.
 
