@@ -119,9 +119,12 @@ def test_a_first_registration(
     qtbot.mouseClick(views[View.CHECKERBOARD], Qt.MouseButton.LeftButton)
     scene = panel.controller.scene
     qtbot.waitUntil(lambda: scene.extra and scene.extra.name == "checkerboard", timeout=10_000)
-    qtbot.wait(200)
-    board = screenshots("6-checkerboard")
-    assert np.abs(board[canvas].astype(int) - overlay[canvas]).mean() > 5
+
+    def changed() -> bool:
+        board = screenshots("6-checkerboard")
+        return bool(np.abs(board[canvas].astype(int) - overlay[canvas]).mean() > 5)
+
+    qtbot.waitUntil(changed, timeout=10_000)
     qtbot.mouseClick(views[View.BLEND], Qt.MouseButton.LeftButton)
     qtbot.wait(100)
     screenshots("7-blend")
