@@ -377,3 +377,38 @@ def end_to_end(result: dict, machine: str) -> Blocks:
         text.append((heads, lines))
     text.append("`python benchmarks/end_to_end.py`")
     return text
+
+
+def memory(result: dict, machine: str) -> Blocks:
+    """Peak memory beside its forecast."""
+    text: Blocks = [
+        "## Memory and its forecast",
+        "Resident memory at the highest, beyond what the process held before the run with both "
+        "images loaded, in MiB, and what `fireants-engine forecast` says of it; whole runs, each "
+        "in a process of its own. *N*: in images of the fixed grid as float32. The pictures of a "
+        "report or a window come later and are not in it.",
+        machine,
+    ]
+    names = ["recipe", "kernels", "measured", "N", "forecast", "off by"]
+    for pair, title in result["titles"].items():
+        lines = [
+            [
+                *(row["recipe"], row["kernels"], f"{row['measured_mib']:.0f}"),
+                f"{row['measured_mib'] * 2**20 / _image_bytes(row):.1f}",
+                *(f"{row['forecast_mib']:.0f}", f"{_off(row):+.0%}"),
+            ]
+            for row in result["rows"]
+            if row["pair"] == pair
+        ]
+        if lines:
+            text += [f"### {pair}: {title}", (names, lines)]
+    text.append("`python benchmarks/memory.py`")
+    return text
+
+
+def _image_bytes(row: dict) -> int:
+    return 4 * math.prod(row["images"][0]["size"])
+
+
+def _off(row: dict) -> float:
+    return row["forecast_mib"] / row["measured_mib"] - 1
