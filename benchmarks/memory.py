@@ -30,7 +30,7 @@ SAMPLES = ROOT / "sample_data"
 TITLES = {
     "icbm": "197 x 233 x 189, constants chosen on it",
     "oasis": "162 x 214 x 167, seen while the model was written",
-    "coarse": "152 x 179 x 145 as floats, measured afterwards (affine finds 28 MiB that loading left)",
+    "coarse": "152 x 179 x 145 as floats, measured afterwards; affine finds room that loading left",
     "fine": "246 x 291 x 236 as floats, measured afterwards",
 }
 SPACINGS_MM = {"coarse": 1.3, "fine": 0.8}
