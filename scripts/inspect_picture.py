@@ -39,7 +39,8 @@ def main(folder: Path = ROOT / "docs" / "images") -> None:
         wait(lambda: bool(written), 120)
     picture = Image.open(folder / "figure.png").convert("RGB")
     picture = picture.resize((1000, round(1000 * picture.height / picture.width)))
-    picture.quantize(256, method=Image.Quantize.FASTOCTREE).save(folder / "figure.png", optimize=True)
+    picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
+    picture.save(folder / "figure.png", optimize=True)
     print(folder / "inspect.png", written[0])
 
 

@@ -26,6 +26,6 @@ if (($#)); then
     exit
 fi
 failed=0
-OMP_NUM_THREADS=1 run -n auto --maxprocesses 4 --dist loadgroup --ignore tests/e2e || failed=$?
+OMP_NUM_THREADS=1 run -n auto --maxprocesses 4 --dist worksteal --ignore tests/e2e || failed=$?
 run tests/e2e || failed=$?
 exit "$failed"

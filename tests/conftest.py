@@ -22,11 +22,10 @@ QT_FIXTURES = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by the fixtures they use; without a display, skip those that need one.
 
-    Windows come first and one after the other, in one process beside the others'.
+    Windows come first: they are what takes long.
     """
     displays = ("DISPLAY", "WAYLAND_DISPLAY")
     no_display = sys.platform == "linux" and not any(map(os.environ.get, displays))
@@ -38,8 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gui)
         if no_display and item.get_closest_marker("gui"):
             item.add_marker(pytest.mark.skip(reason="no display: `make test` provides one"))
-        if item.get_closest_marker("gui"):
-            item.add_marker(pytest.mark.xdist_group("window"))
     items.sort(key=lambda item: item.get_closest_marker("gui") is None)
 
 
