@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -91,3 +92,23 @@ def user_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     folder = tmp_path_factory.mktemp("user")
     monkeypatch.setenv("FIREANTS_USER_FOLDER", str(folder))
     return folder
+
+
+class _Page:
+    """The plugin's page of the preferences in memory; sections are there when asked for."""
+
+    def __getattr__(self, name: str) -> SimpleNamespace:
+        section = SimpleNamespace()
+        setattr(self, name, section)
+        return section
+
+
+@pytest.fixture(autouse=True)
+def preferences_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is remembered from one test to the next; test_preferences.py has the true page."""
+    if request.path.name == "test_preferences.py":
+        return
+    page = _Page()
+    monkeypatch.setattr("napari.settings.get_plugin_settings", lambda _: page)
+    kept = lambda: {name: vars(section) for name, section in vars(page).items()}  # noqa: E731
+    monkeypatch.setattr("napari_fireants._remember._page", kept)

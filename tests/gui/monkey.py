@@ -214,7 +214,7 @@ class Monkey:
         elif what == "order":
             dims.order = tuple(int(x) for x in self.rng.permutation(dims.ndim))
         elif what == "zoom":
-            self.viewer.camera.zoom = float(self.rng.uniform(0.5, 20))
+            self.viewer.scene.camera.zoom = float(self.rng.uniform(0.5, 20))
         else:
             self.viewer.theme = self._one(["dark", "light"])
         return f"look: {what}"
