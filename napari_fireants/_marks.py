@@ -112,8 +112,8 @@ class Marks:
         """Bring the layers up to date; makes them when there is something to show."""
         fixed = self.images()[0]
         self._watch()
-        if fixed is None or fixed.ndim not in (2, 3):
-            return
+        if fixed is None or fixed.ndim not in (2, 3) or fixed not in self.viewer.layers:
+            return  # also while the window is closing
         rows = [row for row in self.table.rows if fits(row, fixed.ndim)]
         if not self.points and not rows:
             return

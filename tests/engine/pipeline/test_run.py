@@ -23,6 +23,7 @@ from fireants_engine.kernels.native.memory import LENDER
 from fireants_engine.optimise import Adam, Stop
 from fireants_engine.pipeline import (
     Control,
+    Edited,
     Event,
     Iteration,
     Level,
@@ -56,6 +57,7 @@ LETTERS = {
     LevelFinished: "l",
     StageFinished: "s",
     RunFinished: "r",
+    Edited: "e",
 }
 
 
@@ -203,7 +205,7 @@ def stop_at(kind: type[Event], pair, ctx) -> list[Event]:
 
 def test_stop_between_stages_keeps_the_stage_before(small_pair, ctx) -> None:
     events = stop_at(StageFinished, small_pair, ctx)
-    assert "".join(LETTERS[type(e)] for e in events).endswith("sr")
+    assert "".join(LETTERS[type(e)] for e in events).endswith("ser")
     output = events[-1].result
     assert output.outcome is events[-1].outcome is Outcome.STOPPED
     assert [name for name, _ in output.stages] == ["rigid"]
@@ -225,7 +227,11 @@ def test_a_control_that_is_stopped_already_runs_nothing(small_pair, ctx) -> None
     control = Control()
     control.stop()
     events = list(run_plan(two_stages(), *small_pair, ctx, control))
-    assert [type(e) for e in events if not isinstance(e, Warning)] == [RunStarted, RunFinished]
+    assert [type(e) for e in events if not isinstance(e, Warning)] == [
+        RunStarted,
+        Edited,
+        RunFinished,
+    ]
 
 
 # -------------------------------------------------------------------------------- memory
