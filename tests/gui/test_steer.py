@@ -114,6 +114,18 @@ def test_a_paused_run_shows_a_move_by_hand_at_once(running: Any, qtbot: Any) -> 
     assert str(live.mode) != "transform"
 
 
+def test_a_change_that_comes_while_the_run_ends_does_no_harm(running: Any, qtbot: Any) -> None:
+    steering = running.controller.steering
+    running.session.stop()
+    assert running.session.state is State.STOPPING
+    running.store.edit(running.store.recipe.with_values({"seed": 5}))
+    steering._timer.timeout.emit()  # as if it were due now
+    with qtbot.waitSignal(running.session.finished, timeout=60_000):
+        pass
+    assert run_of(running.session.result.events) == []
+    steering._again(shift([1.0, 0.0, 0.0]))  # Undo of a move, when its run is over
+
+
 def test_landmarks_and_alignment_go_into_the_run(running: Any, qtbot: Any) -> None:
     table = running.controller.landmarks
     assert not running.steer.align.isEnabled()
