@@ -5,14 +5,18 @@ No result may hold a path of the machine: describe, do not locate.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -208,3 +212,24 @@ def status_mib(name: str, pid: int | str = "self") -> float:
     lines = (line.split() for line in status.splitlines())
     found = (int(words[1]) / 1024 for words in lines if words[:1] == [f"{name}:"])
     return next(found, float("nan"))
+
+
+def in_window(command: list[str], mark: str) -> Any:
+    """What a process with a screen and settings of its own prints as JSON after `mark`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = {
+            "NAPARI_CONFIG": f"{scratch}/napari.yaml",
+            "FIREANTS_USER_FOLDER": f"{scratch}/user",
+            "QT_API": "pyqt6",
+        }
+        if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+            if shutil.which("xvfb-run") is None:
+                raise SystemExit("no display and no xvfb-run: install xvfb and xauth")
+            screen = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24 +extension GLX"]
+            command = [*screen, *command]
+            settings |= {"QT_QPA_PLATFORM": "xcb", "LIBGL_ALWAYS_SOFTWARE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
+    line = next((x for x in done.stdout.splitlines() if x.startswith(mark)), None)
+    if line is None:
+        raise SystemExit(f"{command} failed:\n{done.stdout[-2000:]}{done.stderr[-3000:]}")
+    return json.loads(line.removeprefix(mark))

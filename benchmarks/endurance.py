@@ -14,10 +14,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _common import RESULTS, ROOT, machine, status_mib
+from _common import RESULTS, ROOT, in_window, machine, status_mib
 
 sys.path.insert(0, str(ROOT))
 
@@ -97,24 +94,7 @@ def dock(name: str) -> dict[str, Any]:
 # ------------------------------------------------------------------ outside
 def inside(*words: object) -> dict[str, Any]:
     """Run a part of this script in a process with a screen of its own."""
-    command = [sys.executable, __file__, "--inside", *map(str, words)]
-    with tempfile.TemporaryDirectory() as scratch:
-        settings = {
-            "NAPARI_CONFIG": f"{scratch}/napari.yaml",
-            "FIREANTS_USER_FOLDER": f"{scratch}/user",
-            "QT_API": "pyqt6",
-        }
-        if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-            if shutil.which("xvfb-run") is None:
-                raise SystemExit("no display and no xvfb-run: install xvfb and xauth")
-            screen = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24 +extension GLX"]
-            command = [*screen, *command]
-            settings |= {"QT_QPA_PLATFORM": "xcb", "LIBGL_ALWAYS_SOFTWARE": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
-    line = next((x for x in done.stdout.splitlines() if x.startswith(MARK)), None)
-    if line is None:
-        raise SystemExit(f"{words} failed:\n{done.stdout[-2000:]}{done.stderr[-3000:]}")
-    return json.loads(line.removeprefix(MARK))
+    return in_window([sys.executable, __file__, "--inside", *map(str, words)], MARK)
 
 
 def part_docks(_: argparse.Namespace) -> tuple[Any, list[dict[str, str]]]:

@@ -13,36 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _common import RESULTS, ROOT, machine
+from _common import RESULTS, ROOT, in_window, machine
 
 HEARTBEAT = ROOT / "tests" / "e2e" / "heartbeat.py"
 
 
 def one_run() -> dict:
-    command = [sys.executable, str(HEARTBEAT), "--edits"]
-    with tempfile.TemporaryDirectory() as scratch:
-        settings = {"NAPARI_CONFIG": f"{scratch}/napari.yaml", "QT_API": "pyqt6"}
-        if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-            if shutil.which("xvfb-run") is None:
-                raise SystemExit("no display and no xvfb-run: install xvfb and xauth")
-            screen = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24 +extension GLX"]
-            command = [*screen, *command]
-            settings |= {"QT_QPA_PLATFORM": "xcb", "LIBGL_ALWAYS_SOFTWARE": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
-    line = next((x for x in done.stdout.splitlines() if x.startswith("HEARTBEAT ")), None)
-    if line is None:
-        raise SystemExit(f"the run failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return json.loads(line.removeprefix("HEARTBEAT "))
+    return in_window([sys.executable, str(HEARTBEAT), "--edits"], "HEARTBEAT ")
 
 
 def edit_rows(found: list[dict]) -> list[dict]:

@@ -206,8 +206,7 @@ class Controller:
                 name = f"{layer.name} (registered)"
                 self.scene.add_image(data, name, product.info, rgb=source.rgb)
 
-        if not self.session.submit(work, done):
-            raise InputError("Please wait until the present task is done.")
+        self._in_thread(work, done)
 
     def save_figure(self, path: str | Path, views: Sequence[View], done: Any) -> None:
         """Write a figure of the slice on the canvas in a thread, then call `done(path)`."""
@@ -268,8 +267,7 @@ class Controller:
             product.result.save(folder)
             return Path(folder)
 
-        if not self.session.submit(work, done):
-            raise InputError("Please wait until the present task is done.")
+        self._in_thread(work, done)
 
     def _on_opening(self) -> None:
         with self.hold_painting():

@@ -7,8 +7,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer, Signal
-from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_fireants._fields import guard_wheel
 
@@ -16,6 +25,8 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 LABEL_WIDTH = 62
+WIDTH = 340
+"""Least width of a dock."""
 
 _PRIMARY = """
 QPushButton { background: #2374b8; color: white; font-weight: bold; padding: 8px;
@@ -61,6 +72,26 @@ class Column(QWidget):
             if layout is not None and layout.hasHeightForWidth():
                 self.setMinimumHeight(layout.totalHeightForWidth(self.width()))
         return done
+
+
+class Dock(QWidget):
+    """What a dock has in common: its width, and content that scrolls downwards."""
+
+    def sizeHint(self) -> QSize:
+        return QSize(WIDTH, 600)
+
+    def fill(self, body: QWidget) -> QScrollArea:
+        """Show `body`, to be scrolled where it is higher than the dock."""
+        scroll = QScrollArea()
+        scroll.setWidget(body)
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(WIDTH)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(scroll)
+        return scroll
 
 
 class Message(QLabel):

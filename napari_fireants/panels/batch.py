@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QSize, Qt, QTimer, QUrl
+from qtpy.QtCore import Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QKeyEvent
 from qtpy.QtWidgets import (
-    QFrame,
     QHBoxLayout,
     QMenu,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -25,6 +23,7 @@ from napari_fireants._latest import Latest
 from napari_fireants.panels._batch_setup import BatchSetup
 from napari_fireants.panels._batch_table import BatchView
 from napari_fireants.panels._widgets import (
+    Dock,
     Message,
     button,
     caption,
@@ -38,10 +37,10 @@ from napari_fireants.panels._widgets import (
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-WIDTH, TICK_MS = 340, 150
+TICK_MS = 150
 
 
-class BatchPanel(QWidget):
+class BatchPanel(Dock):
     """Thin: the table and the run over it are the controller's `batch`."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -55,15 +54,11 @@ class BatchPanel(QWidget):
         self._timer.setInterval(TICK_MS)
         self._timer.timeout.connect(self._tick)
         self.setAcceptDrops(True)
-        self.setMinimumWidth(WIDTH)
         self._build()
         self._connect()
         self._on_table()
         if self.batch.running:
             self._timer.start()
-
-    def sizeHint(self) -> QSize:
-        return QSize(WIDTH, 600)
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
@@ -79,14 +74,7 @@ class BatchPanel(QWidget):
         layout.addWidget(self.status)
         layout.addWidget(self.message)
         layout.addWidget(self._buttons())
-        self.scroll = QScrollArea()
-        self.scroll.setWidget(body)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self.scroll)
+        self.scroll = self.fill(body)
 
     def _buttons(self) -> QWidget:
         self.run = primary("Run")

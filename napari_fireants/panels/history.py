@@ -6,14 +6,13 @@ from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QFrame,
     QGridLayout,
     QHBoxLayout,
     QInputDialog,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -23,12 +22,11 @@ from napari_fireants._controller import controller_of
 from napari_fireants._runs import Comparison
 from napari_fireants.panels._runs import RunList
 from napari_fireants.panels._session import OfferBox, SessionBox
-from napari_fireants.panels._widgets import Message, button, caption, follow
+from napari_fireants.panels._widgets import Dock, Message, button, caption, follow
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-WIDTH = 340
 _RIGHT = Qt.TextElideMode.ElideRight
 EMPTY = (
     "Every registration of this window appears here, with its recipe and its numbers. Press "
@@ -36,7 +34,7 @@ EMPTY = (
 )
 
 
-class HistoryPanel(QWidget):
+class HistoryPanel(Dock):
     """Thin: everything it shows comes from the controller's history, undo stack and keeper."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -53,9 +51,6 @@ class HistoryPanel(QWidget):
         self.controller.session.busy_changed.connect(self._refresh)
         self._draw()
         self._draw_steps()
-
-    def sizeHint(self) -> QSize:
-        return QSize(WIDTH, 600)
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
@@ -85,14 +80,7 @@ class HistoryPanel(QWidget):
         layout.addWidget(line)
         layout.addWidget(self.session)
         self.session.said.connect(self.message.say)
-        self.scroll = QScrollArea()
-        self.scroll.setWidget(body)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.setMinimumWidth(WIDTH)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self.scroll)
+        self.scroll = self.fill(body)
 
     def _steps(self) -> QHBoxLayout:
         row = QHBoxLayout()

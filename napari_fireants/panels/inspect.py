@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_fireants._controller import controller_of
 from napari_fireants._curtain import CurtainHandle
@@ -16,17 +15,16 @@ from napari_fireants.panels._export import ExportPanel
 from napari_fireants.panels._numbers import LabelRows, Similarities
 from napari_fireants.panels._ortho import OrthoView
 from napari_fireants.panels._views import ViewChooser
-from napari_fireants.panels._widgets import Message, follow
+from napari_fireants.panels._widgets import Dock, Message, follow
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-WIDTH = 340
 NOTHING = "Nothing to look at yet: press Register in the Register dock. All this works from the "
 NOTHING += "first preview of a run on."
 
 
-class InspectPanel(QWidget):
+class InspectPanel(Dock):
     """Thin: what is looked at is the controller's `looking`."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -50,9 +48,6 @@ class InspectPanel(QWidget):
         wishes, wish = self.controller.wishes, self.ortho.wish
         self.destroyed.connect(lambda: wishes.remove(wish))
 
-    def sizeHint(self) -> QSize:
-        return QSize(WIDTH, 600)
-
     def _build(self) -> None:
         body = QWidget()
         layout = QVBoxLayout(body)
@@ -73,15 +68,7 @@ class InspectPanel(QWidget):
         for section in self.sections.values():
             layout.addWidget(section)
         layout.addStretch(1)
-        self.scroll = QScrollArea()
-        self.scroll.setWidget(body)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(WIDTH)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self.scroll)
+        self.scroll = self.fill(body)
 
     def _go(self, voxel: tuple[float, ...]) -> None:
         if self.ortho.shape:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QMessageBox,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -29,19 +27,18 @@ from napari_fireants._layers import Snapshot, snapshot
 from napari_fireants._picking import KEYS, Mode
 from napari_fireants.panels._landmark_fit import FitBox, PullBox
 from napari_fireants.panels._landmark_table import LandmarkView, length
-from napari_fireants.panels._widgets import Message, button, caption, follow, primary
+from napari_fireants.panels._widgets import Dock, Message, button, caption, follow, primary
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-WIDTH = 340
 EMPTY = (
     "A landmark is a place that you recognise in both images. Press Pick pairs, click one in the "
     "fixed image, then the same place in the moving image."
 )
 
 
-class LandmarksPanel(QWidget):
+class LandmarksPanel(Dock):
     """Thin: rows are the controller's `landmarks`, what happens to them its `landmarking`."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -66,9 +63,6 @@ class LandmarksPanel(QWidget):
         self._draw_steps()
         self._draw_picking()
         self._offer()
-
-    def sizeHint(self) -> QSize:
-        return QSize(WIDTH, 600)
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
@@ -104,15 +98,7 @@ class LandmarksPanel(QWidget):
         more.addWidget(self.pull)
         layout.addWidget(self.more)
         layout.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidget(body)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(WIDTH)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        self.fill(body)
 
     def _recovery(self) -> QWidget:
         self.recovery = QWidget()

@@ -7,14 +7,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
     QProgressBar,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -38,6 +37,7 @@ from napari_fireants.panels._steer import SteerPanel
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
     Column,
+    Dock,
     Message,
     button,
     caption,
@@ -51,8 +51,6 @@ from napari_fireants.panels._widgets import (
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-WIDTH = 340
-
 
 def likely_devices() -> dict[str, str]:
     """Device name -> text, guessed without torch; the first run replaces it by what was found."""
@@ -64,7 +62,7 @@ def likely_devices() -> dict[str, str]:
     return {**found, "cpu": "CPU"}
 
 
-class RegisterPanel(QWidget):
+class RegisterPanel(Dock):
     """Thin: everything it knows comes from the controller's store and session."""
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -84,9 +82,6 @@ class RegisterPanel(QWidget):
         self.inputs.choose(self.controller.last_roles)
         if _tour.due():
             self.tour.begin()
-
-    def sizeHint(self) -> QSize:
-        return QSize(WIDTH, 600)
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
@@ -141,15 +136,7 @@ class RegisterPanel(QWidget):
         self.curve.hide()
         layout.addStretch(1)
         layout.addLayout(self._foot())
-        self.scroll = QScrollArea()
-        self.scroll.setWidget(body)
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QFrame.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(WIDTH)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(self.scroll)
+        self.scroll = self.fill(body)
 
     def _foot(self) -> QHBoxLayout:
         row = QHBoxLayout()
