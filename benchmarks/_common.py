@@ -215,7 +215,10 @@ def status_mib(name: str, pid: int | str = "self") -> float:
 
 
 def in_window(command: list[str], mark: str) -> Any:
-    """What a process with a screen and settings of its own prints as JSON after `mark`."""
+    """What a process with a screen and settings of its own prints as JSON after `mark`.
+
+    It keeps compiled modules, as an installed package does.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         settings = {
             "NAPARI_CONFIG": f"{scratch}/napari.yaml",
@@ -228,7 +231,8 @@ def in_window(command: list[str], mark: str) -> Any:
             screen = ["xvfb-run", "-a", "-s", "-screen 0 1280x800x24 +extension GLX"]
             command = [*screen, *command]
             settings |= {"QT_QPA_PLATFORM": "xcb", "LIBGL_ALWAYS_SOFTWARE": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | settings)
+        world = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | settings
+        done = subprocess.run(command, capture_output=True, text=True, env=world)
     line = next((x for x in done.stdout.splitlines() if x.startswith(mark)), None)
     if line is None:
         raise SystemExit(f"{command} failed:\n{done.stdout[-2000:]}{done.stderr[-3000:]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -13,7 +14,6 @@ from psygnal import Signal as PsygnalSignal
 
 from fireants_engine.errors import InputError
 from napari_fireants import _shortcuts as shortcuts
-from napari_fireants._batch import Batch
 from napari_fireants._keeper import Keeper
 from napari_fireants._landmarking import Landmarking
 from napari_fireants._landmarks import LandmarkTable
@@ -31,6 +31,8 @@ from napari_fireants._views import View
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
+
+    from napari_fireants._batch import Batch
 
 PLUGIN, WIDGET, INSPECT = "napari-fireants", "Register", "Inspect"
 
@@ -61,7 +63,6 @@ class Controller:
         self.wishes: list[Callable[[Wanted], Wanted]] = []
         self.session = Session(self.wanted)
         self.session.controller = self  # whoever holds the session keeps the rest alive
-        self.batch = Batch(self.session)
         self.last_roles = Roles()
         self.hold_painting: Callable[[], AbstractContextManager[Any]] = nullcontext
         self.current_roles: Callable[[], Roles] = lambda: self.last_roles
@@ -85,6 +86,13 @@ class Controller:
         self.session.finished.connect(self._on_finished)
         self.session.failed.connect(self._on_failed)
         shortcuts.bind(self)
+
+    @cached_property
+    def batch(self) -> Batch:
+        """Many pairs; made when it is first asked for."""
+        from napari_fireants._batch import Batch
+
+        return Batch(self.session)
 
     def wanted(self) -> Wanted:
         """The next preview: what the canvas shows, and what `wishes` add to it."""

@@ -27,7 +27,7 @@ Stamp = tuple[str, int, int]
 class Plain(BaseModel):
     """Values of a session file: checked, frozen, and without unknown names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class FileRef(Plain):

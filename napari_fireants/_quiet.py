@@ -85,6 +85,17 @@ def quiet_heap() -> Iterator[None]:
                 gc.unfreeze()
 
 
+def collect_later() -> None:
+    """No collection before the window is next at rest: one looks at all of napari, which takes as
+    long as a dock takes to open."""
+    from qtpy.QtCore import QTimer
+    from qtpy.QtWidgets import QApplication
+
+    if gc.isenabled() and QApplication.instance() is not None:
+        gc.disable()
+        QTimer.singleShot(0, gc.enable)
+
+
 def release_memory() -> None:
     """Collect what a run left in cycles, and give cached CUDA memory back."""
     gc.collect()

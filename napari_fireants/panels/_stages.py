@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -24,14 +26,16 @@ from napari_fireants.panels._focus import order_tabs
 
 
 class StagesEditor(QWidget):
-    """Edits the store's recipe; `problem` carries a sentence while the form is not a recipe."""
+    """Edits the store's recipe; `problem` carries a sentence while the form is not a recipe.
+
+    The form is made when it is first seen: most people never look at it.
+    """
 
     problem = Signal(str)
 
     def __init__(self, store: RecipeStore) -> None:
         super().__init__()
         self._store = store
-        self._schema = Recipe.model_json_schema()
         self._data: dict[str, Any] = {}
         self._start: Editor | None = None
         self._form: Editor | None = None
@@ -54,6 +58,14 @@ class StagesEditor(QWidget):
         self._layout.addLayout(self._form_box)
         store.changed.connect(self._refresh)
         self._refresh(store.recipe)
+
+    @cached_property
+    def _schema(self) -> dict[str, Any]:
+        return Recipe.model_json_schema()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        self._refresh(self._store.recipe, seen=True)
+        super().showEvent(event)
 
     def _history(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -81,10 +93,12 @@ class StagesEditor(QWidget):
         return row
 
     # ---------------------------------------------------------------- model -> form
-    def _refresh(self, recipe: Recipe) -> None:
+    def _refresh(self, recipe: Recipe, seen: bool = False) -> None:
         self.undo.setEnabled(self._store.steps.can_undo)
         self.redo.setEnabled(self._store.steps.can_redo)
         self.revert.setEnabled(self._store.entry.edited)
+        if not (seen or self.isVisible()):
+            return
         data = recipe.to_dict()
         if data != self._data:
             self._fill(data)

@@ -112,3 +112,4 @@ def preferences_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("napari.settings.get_plugin_settings", lambda _: page)
     kept = lambda: {name: vars(section) for name, section in vars(page).items()}  # noqa: E731
     monkeypatch.setattr("napari_fireants._remember._page", kept)
+    monkeypatch.setattr("napari_fireants._remember._waiting", {})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from npe2 import PluginManifest
 
+from napari_fireants import _remember
 from napari_fireants._link import Link
 from napari_fireants._preferences import Preferences, preferences
 from napari_fireants._remember import remember
@@ -25,7 +26,7 @@ def page(plugin_settings: Any, npe2pm: Any, repo_root: Path, monkeypatch: Any) -
     return found
 
 
-def test_the_page_begins_with_the_defaults(page: Any) -> None:
+def test_the_page_begins_with_the_defaults(page: Any, qtbot: Any) -> None:
     assert preferences() == Preferences()
     schema = type(page.display).model_json_schema()["properties"]
     assert schema["colours"]["enum"] == list(PAIRS)
@@ -33,8 +34,13 @@ def test_the_page_begins_with_the_defaults(page: Any) -> None:
     page.computing.kernels, page.display.previews = "reference", 2
     assert preferences() == Preferences(kernels="reference", previews=2)
     assert "reference" in page.config_path.read_text()
+    remember("display", "colours", "green and magenta")
     remember("display", "colours", "cyan and red")
-    assert page.display.colours == preferences().colours == "cyan and red"
+    assert preferences().colours == "cyan and red"  # before it has been written
+    qtbot.waitUntil(lambda: page.display.colours == "cyan and red")
+    qtbot.waitUntil(lambda: not _remember._waiting)
+    assert preferences().colours == "cyan and red"
+    assert "cyan and red" in page.config_path.read_text()
 
 
 @pytest.mark.parametrize("text", [None, "", "[1, 2]", "computing: {device: 3}", "a: [", "\0"])

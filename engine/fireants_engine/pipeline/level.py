@@ -192,7 +192,7 @@ class LevelRun:
     # ------------------------------------------------------------- between two steps
     def _attend(self) -> Generator[ev.Event, None, None]:
         """What others want before the next step: edits, pictures, a pause."""
-        changed = False
+        previewer = self.tracks[0].member.previewer
         while True:
             for edit in self.control.take_edits(self._place):
                 yield from self._told()
@@ -202,10 +202,10 @@ class LevelRun:
                     message = f"Not followed: {error}"
                     yield ev.Warning(message=message, pair=0, **self._stamp())
                     continue
-                changed = True
                 if not edit.stop:
+                    previewer.owed = True
                     yield edited(edit, self._place, self.stage, self._stamp())
-            yield from self._preview(changed or self.control.paused)
+            yield from self._preview()
             if not self.control.paused:
                 return
             self.clock.held += self.control.hold()
@@ -233,15 +233,20 @@ class LevelRun:
         self.memory = self.descent.init(self.deformation.variable(self.state), pairs)
         self._losses = self.bound(self.pair)
 
-    def _preview(self, at_once: bool) -> Generator[ev.Event, None, None]:
-        """The first pair's picture, when somebody asks and time allows."""
-        member, stamp = self.tracks[0].member, self._stamp()
-        if not at_once and not member.previewer.affordable(stamp["seconds"]):
+    def _preview(self) -> Generator[ev.Event, None, None]:
+        """The first pair's picture, when somebody asks and time allows. Of a paused run it takes
+        no time."""
+        member, stamp, paused = self.tracks[0].member, self._stamp(), self.control.paused
+        if not paused and not member.previewer.affordable(stamp["seconds"]):
             return
         if request := self.control.take_request():
             own = take(self.state, [0], len(self.tracks))
             pair = self.pair.each[0]
             made = member.previewer.make(request, lambda: self.deformation.transform(pair, own))
+            if paused:
+                self.clock.held += member.previewer.last_seconds
+            else:
+                member.previewer.spent_seconds += member.previewer.last_seconds
             told = {**stamp, "stage": self.stage, "pair": member.number}
             yield ev.Preview(**made, **told)
 

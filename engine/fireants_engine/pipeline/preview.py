@@ -22,16 +22,21 @@ BUDGET = 0.03
 
 @dataclass
 class Previewer:
-    """Resamples the moving image as loaded (full resolution, own intensities)."""
+    """Resamples the moving image as loaded (full resolution, own intensities).
+
+    spent_seconds: of the run's time, by previews so far; owed: an edit waits to be seen, which may
+    cost more than the share.
+    """
 
     moving: Image
     grid: Grid
     spent_seconds: float = field(default=0.0)
     last_seconds: float = field(default=0.0)
+    owed: bool = field(default=False)
 
     def affordable(self, run_seconds: float) -> bool:
         """True while previews, with one more like the last, stay within their share so far."""
-        return self.spent_seconds + self.last_seconds <= BUDGET * run_seconds
+        return self.owed or self.spent_seconds + self.last_seconds <= BUDGET * run_seconds
 
     def make(self, request: PreviewRequest, transform: Callable[[], Transform]) -> dict[str, Any]:
         """The fields of a Preview event; transform: gives the present map, which costs as well."""
@@ -42,8 +47,7 @@ class Previewer:
             "warps": self.warps(request, now),
             "points_mm": self.points(request, now),
         }
-        self.last_seconds = time.perf_counter() - started
-        self.spent_seconds += self.last_seconds
+        self.last_seconds, self.owed = time.perf_counter() - started, False
         return out
 
     def frames(self, request: PreviewRequest, transform: Transform) -> Mapping[Any, np.ndarray]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Spec(BaseModel):
     """Base of all recipe parts: immutable, unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 def setting(

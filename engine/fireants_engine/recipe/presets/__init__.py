@@ -10,6 +10,8 @@ import yaml
 from fireants_engine.errors import RecipeError
 from fireants_engine.recipe.models import Recipe
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The same reader in C where there is one: ten times as fast."""
 ORDER = (
     "brain-mri",
     "brain-mri-fast",
@@ -35,4 +37,4 @@ def load_preset(name: str) -> Recipe:
     if name not in preset_names():
         raise RecipeError(f"Unknown preset {name!r}; choose one of: {', '.join(preset_names())}.")
     text = (files(__name__) / f"{name}.yaml").read_text(encoding="utf-8")
-    return Recipe.from_dict(yaml.safe_load(text), name)
+    return Recipe.from_dict(yaml.load(text, _LOADER), name)
