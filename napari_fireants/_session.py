@@ -145,7 +145,7 @@ class Session(QObject):
         self.details = ""
         self._wanted = wanted
         self._asked: Any = None
-        self._owed = 0  # number of the change that is to be seen as soon as can be
+        self._owed = 0  # number of the newest change, to be seen as soon as can be
         self._state = State.IDLE
         self._link = Link()
         self._run: Task | None = None
@@ -220,8 +220,8 @@ class Session(QObject):
         if self._state not in (State.RUNNING, State.PAUSED):
             return False
         self._link.steer(change)
-        self._asked, self._owed = None, change.number
-        self._ask()
+        self._owed = change.number
+        self._ask(at_once=True)
         return True
 
     def stop(self) -> None:
@@ -291,14 +291,11 @@ class Session(QObject):
         if not self.busy:
             self._timer.stop()
 
-    def _ask(self) -> None:
-        """Ask for a picture when one is due; of a paused run only for what is not shown yet.
-
-        A change that has not been seen is due.
-        """
+    def _ask(self, at_once: bool = False) -> None:
+        """Ask for a picture when one is due; of a paused run only for what is not shown yet."""
         if self._wanted is None or self._state not in (State.RUNNING, State.PAUSED):
             return
-        fresh = self._state is State.RUNNING and (self._owed > 0 or self._link.pace.due())
+        fresh = at_once or (self._state is State.RUNNING and self._link.pace.due())
         wanted = self._wanted() if fresh or self._state is State.PAUSED else None
         if wanted is not None and (fresh or wanted.key != self._asked):
             self._link.ask(wanted)
@@ -328,9 +325,9 @@ class Session(QObject):
             self.progressed.emit(progress)
         frames = self._link.frames.take()
         if frames is not None:
-            if frames.change >= self._owed:
-                self._owed = 0
             self._show(frames)
+            if frames.change < self._owed:  # was made before the change got there
+                self._ask(at_once=True)
 
     def _show(self, frames: Frames) -> None:
         if self._state is not State.STOPPING:

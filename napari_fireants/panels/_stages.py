@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QShowEvent
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -63,9 +62,10 @@ class StagesEditor(QWidget):
     def _schema(self) -> dict[str, Any]:
         return Recipe.model_json_schema()
 
-    def showEvent(self, event: QShowEvent) -> None:
-        self._refresh(self._store.recipe, seen=True)
-        super().showEvent(event)
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ShowToParent:
+            self._refresh(self._store.recipe)
+        return super().event(event)
 
     def _history(self) -> QHBoxLayout:
         row = QHBoxLayout()
@@ -93,11 +93,11 @@ class StagesEditor(QWidget):
         return row
 
     # ---------------------------------------------------------------- model -> form
-    def _refresh(self, recipe: Recipe, seen: bool = False) -> None:
+    def _refresh(self, recipe: Recipe) -> None:
         self.undo.setEnabled(self._store.steps.can_undo)
         self.redo.setEnabled(self._store.steps.can_redo)
         self.revert.setEnabled(self._store.entry.edited)
-        if not (seen or self.isVisible()):
+        if self.isHidden():
             return
         data = recipe.to_dict()
         if data != self._data:

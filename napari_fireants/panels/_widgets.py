@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
     QLabel,
+    QMainWindow,
     QPushButton,
     QScrollArea,
     QSizePolicy,
@@ -75,7 +77,16 @@ class Column(QWidget):
 
 
 class Dock(QWidget):
-    """What a dock has in common: its width, and content that scrolls downwards."""
+    """What a dock has in common: its width, and content that scrolls downwards.
+
+    The window it is shown in keeps its controller, so that closing every dock loses nothing.
+    """
+
+    controller: Any
+
+    def showEvent(self, event: QShowEvent) -> None:
+        _Keeps.of(self)
+        super().showEvent(event)
 
     def sizeHint(self) -> QSize:
         return QSize(WIDTH, 600)
@@ -92,6 +103,25 @@ class Dock(QWidget):
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
         return scroll
+
+
+class _Keeps(QObject):
+    """A child of a main window that holds what is to live as long."""
+
+    def __init__(self, window: QWidget, kept: Any) -> None:
+        super().__init__(window)
+        self.kept = kept
+
+    @classmethod
+    def of(cls, dock: Dock) -> None:
+        """Have the main window of `dock` keep its controller; once."""
+        window = dock.parentWidget()
+        while window is not None and window.parentWidget() is not None:
+            window = window.parentWidget()
+        if isinstance(window, QMainWindow):
+            known = window.findChildren(cls, options=Qt.FindChildOption.FindDirectChildrenOnly)
+            if not any(each.kept is dock.controller for each in known):
+                cls(window, dock.controller)
 
 
 class Message(QLabel):

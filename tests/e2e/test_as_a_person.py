@@ -171,7 +171,8 @@ def heartbeat() -> dict[str, Any]:
 
 def test_the_window_never_hangs_during_a_run(heartbeat: dict[str, Any]) -> None:
     assert heartbeat["cold"]  # torch was imported by the run, under the heartbeat
-    assert heartbeat["frames"] >= 3
+    # 3 % of a run of four seconds is time for two or three pictures of 40 to 50 ms.
+    assert heartbeat["frames"] >= 2
     others = heartbeat["others"]
     if not answers(heartbeat) and others is not None and others > BUSY:
         pytest.skip(f"other programs took {others} processor cores while the window was timed")

@@ -68,6 +68,7 @@ def test_the_wheel_changes_nothing_without_focus(qtbot) -> None:
 def test_stages_editor_edits_the_store(qtbot) -> None:
     store = RecipeStore("brain-mri")
     panel = StagesEditor(store)
+    panel.show()
     qtbot.addWidget(panel)
     problems: list[str] = []
     panel.problem.connect(problems.append)
@@ -136,6 +137,7 @@ def test_rare_values_are_folded_away(qtbot) -> None:
 def test_editing_a_value_reaches_the_store(qtbot) -> None:
     store = RecipeStore("rigid")
     panel = StagesEditor(store)
+    panel.show()
     qtbot.addWidget(panel)
     spin = next(b for b in panel.findChildren(QDoubleSpinBox) if b.suffix() == " half voxels")
     spin.setValue(0.3)

@@ -18,6 +18,7 @@ import napari_fireants
 from fireants_engine.errors import InputError, RecipeError
 from napari_fireants._session import State
 from napari_fireants._views import View
+from napari_fireants.panels._widgets import _Keeps
 
 LONG = 100_000
 pytestmark = pytest.mark.gui
@@ -176,6 +177,29 @@ def test_an_error_is_one_sentence_and_the_buttons_come_back(
     assert not dock.message.isVisibleTo(dock)
 
 
+def test_closing_every_dock_loses_nothing(
+    make_napari_viewer: Any, pair_3d: Any, recipe: Any, qtbot: Any
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    for array, name in zip(pair_3d, ("fixed", "moving"), strict=True):
+        viewer.add_image(array, name=name)
+    _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
+    qtbot.waitUntil(panel.isVisible)
+    known = weakref.ref(panel.controller)
+    panel.store.use(recipe())
+    with qtbot.waitSignal(panel.session.finished, timeout=60_000):
+        panel.run.click()
+    del panel
+    viewer.window.remove_dock_widget("all")
+    qtbot.wait(50)
+    gc.collect()
+    assert known() is not None
+    _, panel = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
+    assert panel.controller is known()
+    assert len(panel.controller.history.runs) == 1
+    assert len(panel.window().findChildren(_Keeps)) == 1
+
+
 def test_presets_and_their_edits(dock: Any) -> None:
     names = [dock.preset.itemText(i) for i in range(dock.preset.count())]
     assert "brain-mri-fast" in names
@@ -183,6 +207,7 @@ def test_presets_and_their_edits(dock: Any) -> None:
     dock.preset.activated.emit(names.index("rigid"))
     assert dock.store.entry.source == "rigid"
     assert dock.description.text() == dock.store.recipe.description
+    dock.advanced_section.show_content()
     boxes = dock.advanced._form.findChildren(QDoubleSpinBox)
     step = next(b for b in boxes if b.suffix() == " half voxels")
     step.setValue(0.3)
@@ -194,6 +219,7 @@ def test_presets_and_their_edits(dock: Any) -> None:
 
 def test_stages_that_make_no_recipe_cannot_be_run(dock: Any) -> None:
     dock.store.load_preset("rigid")
+    dock.advanced_section.show_content()
     dock.advanced.list.item(0).setCheckState(Qt.CheckState.Unchecked)
     assert not dock.run.isEnabled()
     assert "tick at least one" in dock.problem.text()

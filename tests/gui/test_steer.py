@@ -78,6 +78,20 @@ def test_a_value_changed_under_advanced_goes_into_the_run(running: Any, qtbot: A
     assert running.store.recipe != new
 
 
+def test_a_change_of_a_running_run_does_not_wait_for_the_pace_of_previews(
+    running: Any, qtbot: Any
+) -> None:
+    pace = running.session._link.pace
+    pace.cost(1e6)  # no picture is due for a long time
+    followed: list[int] = []
+    running.session.frames_ready.connect(lambda frames: followed.append(frames.change))
+    new = running.store.recipe.with_values({"stages.0.deformation.sigma_grad_mm": 5.0})
+    wait_for_edit(running, qtbot, lambda: running.store.edit(new))
+    qtbot.waitUntil(lambda: followed[-1:] == [1], timeout=1000)
+    qtbot.wait(400)
+    assert followed.count(1) == 1
+
+
 def test_a_paused_run_shows_a_move_by_hand_at_once(running: Any, qtbot: Any) -> None:
     running.session.pause()
     running.steer.hand.click()

@@ -27,6 +27,7 @@ from fireants_engine.pipeline import (
 )
 from fireants_engine.pipeline.events import to_dict
 from fireants_engine.pipeline.preview import BUDGET, Previewer
+from fireants_engine.pipeline.steering import Edit
 from fireants_engine.similarity import SSD
 from fireants_engine.transforms import Affine, Transform
 from fireants_engine.workflows.result import Mapping
@@ -181,30 +182,35 @@ def test_previews_take_no_more_than_their_share(small_pair) -> None:
     assert 0 < BUDGET <= 0.1
 
 
-def test_what_is_made_is_counted_and_the_next_is_expected_to_cost_as_much(
-    small_pair, monkeypatch
-) -> None:
+def test_the_next_is_expected_to_cost_as_much(small_pair, monkeypatch) -> None:
     ticks = iter([100.0, 100.25, 200.0, 200.5])
     clock = SimpleNamespace(perf_counter=lambda: next(ticks))
     monkeypatch.setattr("fireants_engine.pipeline.preview.time", clock)
-    previewer = Previewer(small_pair[1], small_pair[0].grid)
-    for _ in range(2):
+    previewer = Previewer(small_pair[1], small_pair[0].grid, spent_seconds=0.75)
+    for last in (0.25, 0.5):
+        previewer.owed = True
+        assert previewer.affordable(0.0)
         previewer.make(PreviewRequest(((0, 3),)), lambda: Affine.identity(2))
-    assert previewer.spent_seconds == pytest.approx(0.75)
+        assert previewer.last_seconds == pytest.approx(last)
     assert not previewer.affordable(0.99 * 1.25 / BUDGET)
     assert previewer.affordable(1.01 * 1.25 / BUDGET)
+
+
+def expensive(made: list[Transform]) -> Any:
+    """A picture that uses up the share of a whole run."""
+
+    def make(self: Previewer, request: PreviewRequest, transform: Any) -> dict[str, Any]:
+        made.append(transform())
+        self.last_seconds, self.owed = 1e6, False
+        return {}
+
+    return make
 
 
 def test_a_request_waits_while_the_share_is_used_up(small_pair, ctx, monkeypatch) -> None:
     """An expensive first picture delays the second, but does not lose it."""
     made: list[Transform] = []
-
-    def expensive(self: Previewer, request: PreviewRequest, transform: Any) -> dict[str, Any]:
-        made.append(transform())
-        self.spent_seconds += 1e6
-        return {}
-
-    monkeypatch.setattr(Previewer, "make", expensive)
+    monkeypatch.setattr(Previewer, "make", expensive(made))
     control = Control()
     control.request_preview(PreviewRequest(((0, 1),)))
     for event in run_plan(plan(Rigid(), 12, 12), *small_pair, ctx, control):
@@ -214,6 +220,38 @@ def test_a_request_waits_while_the_share_is_used_up(small_pair, ctx, monkeypatch
     waiting = control.take_request()
     assert waiting is not None
     assert waiting.planes == ((0, 2),)
+
+
+def test_an_edit_is_shown_once_whatever_it_costs(small_pair, ctx, monkeypatch) -> None:
+    made: list[Transform] = []
+    monkeypatch.setattr(Previewer, "make", expensive(made))
+    control, shown = Control(), []
+    control.request_preview(PreviewRequest(((0, 1),)))
+    for event in run_plan(plan(Rigid(), 12, 40), *small_pair, ctx, control):
+        if isinstance(event, Preview):
+            shown.append(len(made))
+            control.request_preview(PreviewRequest(((0, 2),)))
+        if isinstance(event, Iteration) and (event.level, event.step) == (1, 10):
+            control.update(Edit("Nothing.", nudge=Affine.identity(2)))
+    assert shown == [1, 2]
+
+
+def test_pictures_of_a_paused_run_take_none_of_its_time(small_pair, ctx, monkeypatch) -> None:
+    made: list[Transform] = []
+    monkeypatch.setattr(Previewer, "make", expensive(made))
+    control, shown, finished = Control(), 0, None
+    control.pause()
+    control.request_preview(PreviewRequest(((0, 1),)))
+    for event in run_plan(plan(Rigid(), 12), *small_pair, ctx, control):
+        if isinstance(event, Preview):
+            shown += 1
+            control.request_preview(PreviewRequest(((0, shown),)))
+            if shown == 3:
+                control.resume()
+        finished = event
+    assert shown == 3
+    assert finished is not None
+    assert finished.result.preview_seconds == 0
 
 
 # ------------------------------------------------------------------------- the map itself
