@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from psygnal import Signal as PsygnalSignal
+from qtpy.QtCore import QTimer
 
 from fireants_engine.errors import InputError
 from napari_fireants import _shortcuts as shortcuts
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from napari_fireants._batch import Batch
 
+REST_MS = 700
+"""After a run, before what is no longer needed goes."""
 PLUGIN, WIDGET, INSPECT = "napari-fireants", "Register", "Inspect"
 
 
@@ -290,7 +293,8 @@ class Controller:
             self.scene.show(frames.images)
             self.steering.see(frames)
         self.looking.see(frames)
-        self.landmarking.see(frames)
+        if frames.points_mm is not None:  # three more layers to draw: the window answers before
+            QTimer.singleShot(20, partial(self.landmarking.see, frames))
 
     def _on_finished(self, product: Product | None) -> None:
         self.steering.end()
@@ -304,6 +308,7 @@ class Controller:
             self.looking.end()
         self.landmarking.end()
         self.keeper.recall.end(product)
+        QTimer.singleShot(REST_MS, self.keeper.recall.put_away)
 
     def _on_failed(self, _: str) -> None:
         self.steering.end()

@@ -26,6 +26,8 @@ SYMBOLS = {"fixed": "ring", "moving": "x"}
 WORST, CHOSEN, OFF, LINE, RIM = "#d55e00", "#ffffff", "#808080", "#56b4e9", "#000000"
 SIZE = 0.025
 """Of a point, as a share of the longest side of the fixed image."""
+DRAWN = "fireants drawn"
+"""Key of a layer's metadata: the parts it shows."""
 
 
 @dataclass(frozen=True)
@@ -77,33 +79,53 @@ def draw_points(
     layer: Points, data: np.ndarray, names: Sequence[str], look: Sequence[Look], chosen: set[int]
 ) -> None:
     """Nothing where all is as it was. chosen: indices of the selected ones."""
-    drawn: tuple[Any, ...] = (data.tolist(), list(names), list(look))
-    if drawn == layer.metadata.get("fireants drawn"):
+    looks = zip(*((x.face, x.rim, x.width, x.size) for x in look), strict=True)
+    face, rim, width, size = map(list, looks) if look else ([], [], [], [])
+    parts = {"data": data.tolist(), "names": list(names), "face": face, "rim": rim}
+    changed = _changed(layer, parts | {"width": width, "size": size})
+    if not changed:
         return
-    layer.metadata["fireants drawn"] = drawn
     with layer.events.blocker_all(), layer.text.events.blocker_all():
-        layer.data = data
-        layer.features = {"name": np.array(names, dtype=object)}
-        if len(data):
-            layer.face_color, layer.border_color = [x.face for x in look], [x.rim for x in look]
-            layer.border_width, layer.size = [x.width for x in look], [x.size for x in look]
-        layer.selected_data = chosen
-    layer.refresh()
+        if "data" in changed:
+            layer.data = data
+        if "names" in changed:
+            layer.features = {"name": np.array(names, dtype=object)}
+        for name, part, values in (
+            ("face", "face_color", face),
+            ("rim", "border_color", rim),
+            ("width", "border_width", width),
+            ("size", "size", size),
+        ):
+            if name in changed and values:
+                setattr(layer, part, values)
+        if set(layer.selected_data) != chosen:
+            layer.selected_data = chosen
+    layer.refresh(thumbnail="names" in changed)
+
+
+def _changed(layer: Layer, parts: dict[str, list[Any]]) -> set[str]:
+    """The parts that are not as they were drawn last, which every write of a layer takes its time
+    for: all of them where there are more or fewer things to draw. They are taken for drawn."""
+    known = layer.metadata.get(DRAWN, {})
+    layer.metadata[DRAWN] = parts
+    if len(known.get("data", ())) != len(parts["data"]):
+        return set(parts)
+    return {name for name, values in parts.items() if values != known.get(name)}
 
 
 def forget_drawn(layer: Layer) -> None:
     """Somebody else has changed the layer: it is drawn next time in any case."""
-    layer.metadata.pop("fireants drawn", None)
+    layer.metadata.pop(DRAWN, None)
 
 
 def draw_lines(layer: Vectors, data: np.ndarray, colours: Sequence[str]) -> None:
     """Nothing where all is as it was."""
-    drawn: tuple[Any, ...] = (data.tolist(), list(colours))
-    if drawn == layer.metadata.get("fireants drawn"):
+    changed = _changed(layer, {"data": data.tolist(), "colours": list(colours)})
+    if not changed:
         return
-    layer.metadata["fireants drawn"] = drawn
     with layer.events.blocker_all():
-        layer.data = data
-        if len(data):
+        if "data" in changed:
+            layer.data = data
+        if "colours" in changed and len(data):
             layer.edge_color = list(colours)
-    layer.refresh()
+    layer.refresh(thumbnail=False)

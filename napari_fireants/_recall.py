@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from napari_fireants._store import Entry
 
 RESULT, LABELS = "result", "labels"
+KEPT_LAYERS = 5
+"""Runs whose pictures stay in the viewer: napari needs some 6 MiB for a layer, beside its data."""
+PUT_AWAY = (
+    "Pictures of older runs are no longer in the viewer; show a run, and its picture is back."
+)
 Known = tuple[Run, Any]
 """A run and its product."""
 
@@ -39,6 +44,8 @@ class Recall:
         self._controller = controller
         self.behind = Behind()
         self.layers: dict[int, dict[str, weakref.ref[Any]]] = {}
+        self._as_made: dict[tuple[int, str], Any] = {}
+        self._told = False
         self._began: tuple[Entry, int | None] | None = None
         session = controller.session
         self.history = History(
@@ -84,6 +91,8 @@ class Recall:
         self.layers[number] = {
             role: weakref.ref(getattr(layer, "__wrapped__", layer)) for role, layer in found.items()
         }
+        for role in found.keys() & {RESULT, LABELS}:
+            self._as_made[number, role] = self._state_of(found[role])
 
     def layer(self, number: int, role: str) -> Layer | None:
         """A layer of a run if it is still in the viewer."""
@@ -95,6 +104,46 @@ class Recall:
         parts = [(number, role) for number in self.layers for role in (RESULT, LABELS)]
         found = [self.layer(*part) for part in parts]
         return [layer for layer in found if layer is not None]
+
+    # ------------------------------------------------------------ runs go
+    def put_away(self) -> None:
+        """Take the pictures of all but the newest runs out of the viewer; the history brings them
+        back. Those that are looked at, chosen, changed or in use stay, and those that are nowhere
+        else."""
+        if self._controller.session.state.active:
+            return
+        layers = self._controller.viewer.layers
+        used = self._used()
+        for number in sorted(self.layers)[:-KEPT_LAYERS]:
+            for role in (RESULT, LABELS):
+                layer = self.layer(number, role)
+                if layer is None or layer in used or self.history.lost(number):
+                    continue
+                same = self._as_made.get((number, role)) == self._state_of(layer)
+                if same and not layer.visible and layer not in layers.selection:
+                    layers.remove(layer)
+                    self._say_once()
+
+    def _used(self) -> list[Layer]:
+        """Layers that play a part now, or in one of the newest runs."""
+        controller = self._controller
+        roles = [controller.current_roles(), controller.last_roles]
+        used = [getattr(each, f.name) for each in roles for f in fields(each)]
+        for number in sorted(self.layers)[-KEPT_LAYERS:]:
+            used += [self.layer(number, role) for role in self.layers[number]]
+        scene = controller.scene
+        used += [scene.fixed, scene.moving, scene.live, scene.result]
+        return [layer for layer in used if layer is not None]
+
+    def _state_of(self, layer: Layer) -> Any:
+        """Another when somebody has changed it; looking at it is no change."""
+        array, changes = self._controller.keeper.watch.version(layer)
+        return layer.name, array, changes if hasattr(layer, "paint") else 0
+
+    def _say_once(self) -> None:
+        if not self._told:
+            self._told = True
+            self.history.said.emit(PUT_AWAY, "note")
 
     # ------------------------------------------------------------ runs come back
     def _show(self, shown: Known | None, other: Known | None) -> None:
@@ -177,6 +226,8 @@ class Recall:
     def _add(self, run: Run, role: str, layer: Layer) -> None:
         raw = getattr(layer, "__wrapped__", layer)
         self.layers.setdefault(run.number, {})[role] = weakref.ref(raw)
+        if role == RESULT:
+            self._as_made[run.number, role] = self._state_of(layer)
 
     # ------------------------------------------------------------ run again
     def rerun(self, number: int) -> None:

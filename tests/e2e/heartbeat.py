@@ -143,7 +143,6 @@ def edits_of(panel: Any) -> dict[str, Callable[[], object]]:
     steps = itertools.cycle((0.2, 0.25, 0.3))
 
     def nudge() -> None:
-        steering.take()
         steering.hand.move(shift([1.5, 0.0, 0.0]))
 
     def drag() -> None:
@@ -176,6 +175,8 @@ def edited_run(panel: Any) -> dict[str, Any]:
     wait(lambda: "greedy: level 2 of 2, step 5" in panel.status.text())
 
     def make(edits: dict[str, Callable[[], object]], how: str) -> None:
+        controller.steering.take()
+        rest(100)
         for name, edit in edits.items():
             count, began = len(followed), time.perf_counter()
             edit()

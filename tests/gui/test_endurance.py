@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from qtpy.QtWidgets import QApplication
 
@@ -35,6 +36,32 @@ def test_results_of_many_runs_do_not_pile_up(sequel: Sequel) -> None:
     assert sequel.controller.history.in_memory == KEPT_IN_MEMORY
     assert sequel.alive() == KEPT_IN_MEMORY
     assert len(sequel.controller.history.runs) == RUNS
+
+
+def test_pictures_of_older_runs_leave_the_viewer_and_come_back(sequel: Sequel, qtbot: Any) -> None:
+    from napari_fireants._recall import KEPT_LAYERS, PUT_AWAY, RESULT
+
+    recall, history, said = sequel.controller.keeper.recall, sequel.controller.history, []
+    history.said.connect(lambda sentence, _: said.append(sentence))
+    for number in range(1, KEPT_LAYERS + 4):
+        sequel.run()
+        if number == 1:
+            recall.layer(1, RESULT).name = "mine"
+            was = np.array(sequel.controller.session.product.pictures.moved)
+        if number == 2:
+            recall.layer(2, RESULT).visible = True  # begin of the next run hides it
+            shown = np.array(recall.layer(2, RESULT).data)
+    qtbot.waitUntil(lambda: recall.layer(3, RESULT) is None, timeout=5000)
+    there = [n for n in range(1, KEPT_LAYERS + 4) if recall.layer(n, RESULT) is not None]
+    assert there == [1, *range(4, KEPT_LAYERS + 4)]
+    assert said.count(PUT_AWAY) == 1
+    history.put(2)
+    qtbot.waitUntil(lambda: history.shown == 2, timeout=10_000)
+    back = recall.layer(2, RESULT)
+    assert back is not None
+    np.testing.assert_array_equal(back.data, shown)
+    assert back.visible
+    assert not np.array_equal(was, shown)
 
 
 def opened_and_closed(viewer: Any, name: str) -> tuple[weakref.ref[Any], weakref.ref[Any]]:
