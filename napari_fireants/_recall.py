@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 RESULT, LABELS = "result", "labels"
 KEPT_LAYERS = 5
 """Runs whose pictures stay in the viewer: napari needs some 6 MiB for a layer, beside its data."""
-PUT_AWAY = (
-    "Pictures of older runs are no longer in the viewer; show a run, and its picture is back."
-)
+PUT_AWAY = "Pictures of older runs have left the viewer; show a run, and its picture is back."
 Known = tuple[Run, Any]
 """A run and its product."""
 

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import zip_longest
+
 import numpy as np
-from qtpy.QtCore import QSize, Qt, Signal
-from qtpy.QtGui import QImage, QKeyEvent, QPixmap
+from qtpy.QtCore import QModelIndex, QRect, QSize, Qt, Signal
+from qtpy.QtGui import (
+    QFont,
+    QFontMetrics,
+    QImage,
+    QKeyEvent,
+    QPainter,
+    QPalette,
+    QPixmap,
+    QPixmapCache,
+)
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
-    QLabel,
     QListWidget,
     QListWidgetItem,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
 )
 
 from napari_fireants._history import History
@@ -21,7 +31,10 @@ from napari_fireants._runs import Run
 
 PICTURE = 72
 MOST_CHANGES = 3
+MARGIN = 4
 NUMBER = Qt.ItemDataRole.UserRole
+ROW, DRAWN = NUMBER + 1, NUMBER + 2
+WRAPPED = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop
 
 
 def pixmap(picture: np.ndarray, size: int) -> QPixmap:
@@ -42,47 +55,92 @@ def what_changed(changes: list[str], first: bool) -> str:
     return "\n".join(changes[:MOST_CHANGES] + ([f"and {more} more"] if more > 0 else []))
 
 
-class RunRow(QWidget):
-    """One run; `badge` says how it is shown at present, `pair` which images it is of."""
+@dataclass(frozen=True, eq=False)
+class RunRow:
+    """What a row shows: a title and lines beside a picture; `key` names the picture."""
 
-    def __init__(self, run: Run, changes: list[str], badge: str, pair: str) -> None:
-        super().__init__()
-        row = QHBoxLayout(self)
-        row.setContentsMargins(4, 4, 4, 4)
-        row.setSpacing(8)
-        picture = QLabel()
-        picture.setFixedSize(PICTURE, PICTURE)
-        if run.thumbnail is not None:
-            picture.setPixmap(pixmap(run.thumbnail, PICTURE))
-        row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
-        lines = QVBoxLayout()
-        lines.setSpacing(1)
-        title = self._line(lines, run.name)
-        bold = title.font()
-        bold.setBold(True)
-        title.setFont(bold)
-        self._line(lines, f"{badge}{run.time:%H:%M}{pair}")
-        self._line(lines, what_changed(changes, run.number == 1))
-        self._line(lines, run.summary)
+    key: str
+    title: str
+    lines: tuple[str, ...]
+    thumbnail: np.ndarray | None
+    tip: str
+
+    @classmethod
+    def of(cls, run: Run, changes: list[str], badge: str, pair: str) -> RunRow:
+        """badge says how the run is shown at present, `pair` which images it is of."""
         edits = len(run.edits)
         steered = f"{edits} change{'s' if edits > 1 else ''} during the run" if edits else ""
-        self._line(lines, steered)
-        self._line(lines, run.note)
-        lines.addStretch(1)
-        row.addLayout(lines, 1)
+        changed = what_changed(changes, run.number == 1)
+        lines = (f"{badge}{run.time:%H:%M}{pair}", changed, run.summary, steered, run.note)
         about = f"{run.time:%d %b %Y, %H:%M}: {run.moving} → {run.fixed}"
-        tip = [run.name, about, run.sentence, *changes, *run.edits]
-        self.setToolTip("\n".join(tip))
+        tip = "\n".join([run.name, about, run.sentence, *changes, *run.edits])
+        key = f"fireants run {run.number} {id(run.thumbnail)}"
+        return cls(key, run.name, tuple(line for line in lines if line), run.thumbnail, tip)
+
+    @property
+    def text(self) -> str:
+        """The lines below the title, with places where long words may break."""
+        return _breakable("\n".join(self.lines))
+
+    def picture(self) -> QPixmap | None:
+        """From Qt's cache of pictures, which forgets those that are not looked at."""
+        if self.thumbnail is None:
+            return None
+        known = QPixmapCache.find(self.key)
+        if known is None or known.isNull():
+            known = pixmap(self.thumbnail, PICTURE)
+            QPixmapCache.insert(self.key, known)
+        return known
+
+
+def _breakable(text: str) -> str:
+    return text.replace(".", ".\u200b").replace("_", "_\u200b")
+
+
+class RunDelegate(QStyledItemDelegate):
+    """Paints rows: hundreds of runs need no widgets."""
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        row: RunRow = index.data(ROW)
+        style = option.widget.style()
+        style.drawPrimitive(
+            QStyle.PrimitiveElement.PE_PanelItemViewItem, option, painter, option.widget
+        )
+        picture, text = self._places(option.rect)
+        drawn = row.picture()
+        if drawn is not None:
+            painter.drawPixmap(picture.topLeft(), drawn)
+        painter.save()
+        chosen = option.state & QStyle.StateFlag.State_Selected
+        role = QPalette.ColorRole.HighlightedText if chosen else QPalette.ColorRole.Text
+        painter.setPen(option.palette.color(role))
+        painter.setFont(self._bold(option))
+        used = painter.drawText(text, WRAPPED, _breakable(row.title))
+        painter.setFont(option.font)
+        painter.drawText(text.adjusted(0, used.height() + 1, 0, 0), WRAPPED, row.text)
+        painter.restore()
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
+        row: RunRow = index.data(ROW)
+        width = option.widget.viewport().width() - 4
+        _, text = self._places(QRect(0, 0, width, 10_000))
+        title = QFontMetrics(self._bold(option)).boundingRect(text, WRAPPED, _breakable(row.title))
+        lines = QFontMetrics(option.font).boundingRect(text, WRAPPED, row.text)
+        height = title.height() + 1 + lines.height() + 2 * MARGIN
+        return QSize(width, max(height, PICTURE + 2 * MARGIN))
 
     @staticmethod
-    def _line(layout: QVBoxLayout, text: str) -> QLabel:
-        label = QLabel(text.replace(".", ".\u200b").replace("_", "_\u200b"))
-        label.setWordWrap(True)
-        label.setTextFormat(Qt.TextFormat.PlainText)
-        label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        label.setVisible(bool(text))
-        layout.addWidget(label)
-        return label
+    def _places(rect: QRect) -> tuple[QRect, QRect]:
+        """Of the picture and of the text."""
+        inside = rect.adjusted(MARGIN, MARGIN, -MARGIN, -MARGIN)
+        picture = QRect(inside.topLeft(), QSize(PICTURE, PICTURE))
+        return picture, inside.adjusted(PICTURE + 2 * MARGIN, 0, 0, 0)
+
+    @staticmethod
+    def _bold(option: QStyleOptionViewItem) -> QFont:
+        font = QFont(option.font)
+        font.setBold(True)
+        return font
 
 
 class RunList(QListWidget):
@@ -101,6 +159,7 @@ class RunList(QListWidget):
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSpacing(1)
+        self.setItemDelegate(RunDelegate(self))
         self.setMinimumHeight(2 * PICTURE)
         self.itemSelectionChanged.connect(self.chosen.emit)
         self.itemDoubleClicked.connect(lambda item: self.restored.emit(item.data(NUMBER)))
@@ -116,42 +175,42 @@ class RunList(QListWidget):
     def draw(self) -> None:
         """Show the runs as they are; what is selected stays so."""
         selected, history = self.numbers, self._history
+        runs = list(reversed(history.runs))
         self.blockSignals(True)
-        self.clear()
-        before = [None, *history.runs]
-        for last, run in reversed(list(zip(before, history.runs, strict=False))):
-            same = last is not None and (last.fixed, last.moving) == (run.fixed, run.moving)
-            pair = "" if same else f", {run.moving} → {run.fixed}"
-            badge = ""
-            if run.number == history.shown:
-                badge = "● magenta · " if history.compared is not None else "● shown · "
-            elif run.number == history.compared:
-                badge = "● green · "
-            row = RunRow(run, history.changes(run.number), badge, pair)
-            item = QListWidgetItem()
-            item.setData(NUMBER, run.number)
-            item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{run.name}, {run.summary}")
-            self.addItem(item)
-            self.setItemWidget(item, row)
-            item.setSelected(run.number in selected)
+        if [run.number for run in runs] != [self.item(i).data(NUMBER) for i in range(self.count())]:
+            self.clear()
+            for run in runs:
+                item = QListWidgetItem()
+                item.setData(NUMBER, run.number)
+                self.addItem(item)
+                item.setSelected(run.number in selected)
+        for i, (run, last) in enumerate(zip_longest(runs, runs[1:])):
+            self._fill(self.item(i), run, last)
         self.blockSignals(False)
-        self._fit()
         self.chosen.emit()
 
-    def _fit(self) -> None:
-        """Rows as high as their wrapped lines need."""
-        width = self.viewport().width() - 4
-        for i in range(self.count()):
-            item = self.item(i)
-            row = self.itemWidget(item)
-            if row is None:  # it is just being added
-                continue
-            height = row.layout().heightForWidth(width)
-            item.setSizeHint(QSize(width, max(height, PICTURE + 8)))
+    def _fill(self, item: QListWidgetItem, run: Run, last: Run | None) -> None:
+        """last: the run before, whose images need not be named again."""
+        history = self._history
+        same = last is not None and (last.fixed, last.moving) == (run.fixed, run.moving)
+        pair = "" if same else f", {run.moving} → {run.fixed}"
+        badge = ""
+        if run.number == history.shown:
+            badge = "● magenta · " if history.compared is not None else "● shown · "
+        elif run.number == history.compared:
+            badge = "● green · "
+        known: tuple[Run, str, str] | None = item.data(DRAWN)
+        if known is not None and known[0] is run and known[1:] == (badge, pair):
+            return
+        row = RunRow.of(run, history.changes(run.number), badge, pair)
+        item.setData(DRAWN, (run, badge, pair))
+        item.setData(ROW, row)
+        item.setToolTip(row.tip)
+        item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{run.name}, {run.summary}")
 
     def resizeEvent(self, event: object) -> None:
         super().resizeEvent(event)
-        self._fit()
+        self.scheduleDelayedItemsLayout()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         numbers = self.numbers

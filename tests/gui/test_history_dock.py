@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QInputDialog, QLabel, QMessageBox
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QMessageBox
 
 from napari_fireants._figure import parts_of_figure
 from napari_fireants._recovery import Hold
 from napari_fireants._sessionfile import FILE
 from napari_fireants._views import View
+from napari_fireants.panels._runs import ROW
 
 pytestmark = pytest.mark.gui
 
@@ -49,9 +50,8 @@ def settle(history: Any) -> None:
 
 def words(history: Any, row: int) -> str:
     """The visible lines of a row."""
-    widget = history.runs.itemWidget(history.runs.item(row))
-    lines = [label.text() for label in widget.findChildren(QLabel) if not label.isHidden()]
-    return "\n".join(line.replace("\u200b", "") for line in lines if line)
+    shown = history.runs.item(row).data(ROW)
+    return "\n".join((shown.title, shown.text.replace("\u200b", "")))
 
 
 def select(history: Any, *numbers: int) -> None:
