@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from napari_fireants._layers import like, placed
 from napari_fireants._objects import Objects
 from napari_fireants._preview import Pictures, robust_limits
 from napari_fireants._runs import Run
+from napari_fireants._scene import LIVE
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -54,6 +56,7 @@ class Recall:
             controller.undo,
             lambda: session.busy,
         )
+        controller.scene.spare = self.spare
 
     # ------------------------------------------------------------ runs come
     def begin(self) -> None:
@@ -108,26 +111,44 @@ class Recall:
         """Take the pictures of all but the newest runs out of the viewer; the history brings them
         back. Those that are looked at, chosen, changed or in use stay, and those that are nowhere
         else."""
-        if self._controller.session.state.active:
-            return
-        layers = self._controller.viewer.layers
-        used = self._used()
-        for number in sorted(self.layers)[:-KEPT_LAYERS]:
-            for role in (RESULT, LABELS):
-                layer = self.layer(number, role)
-                if layer is None or layer in used or self.history.lost(number):
-                    continue
-                same = self._as_made.get((number, role)) == self._state_of(layer)
-                if same and not layer.visible and layer not in layers.selection:
-                    layers.remove(layer)
-                    self._say_once()
+        if not self._controller.session.state.active:
+            for layer in self._unneeded(KEPT_LAYERS, (RESULT, LABELS)):
+                self._controller.viewer.layers.remove(layer)
+                self._say_once()
 
-    def _used(self) -> list[Layer]:
-        """Layers that play a part now, or in one of the newest runs."""
+    def spare(self) -> Layer | None:
+        """The picture of an older run, to be used for the next one: where napari would make and
+        forget a layer with every run, memory grows by a third of a MiB a run."""
+        fixed = self._controller.scene.fixed
+        for layer in self._unneeded(KEPT_LAYERS - 1, (RESULT,)):
+            if fixed is not None and layer.ndim == fixed.ndim and not layer.rgb:
+                for known in self.layers.values():
+                    if RESULT in known and known[RESULT]() is layer:
+                        del known[RESULT]
+                self._say_once()
+                return layer
+        return None
+
+    def _unneeded(self, newest: int, roles: Sequence[str]) -> list[Layer]:
+        """Untouched layers of all runs but the newest so many."""
+        numbers = sorted(self.layers)
+        older = numbers[: max(0, len(numbers) - newest)]
+        used, chosen = self._used(numbers[len(older) :]), self._controller.viewer.layers.selection
+        out = []
+        for part in [(number, role) for number in older for role in roles]:
+            layer = self.layer(*part)
+            if layer is None or layer.visible or layer in used or layer in chosen:
+                continue
+            if self._as_made.get(part) == self._state_of(layer) and not self.history.lost(part[0]):
+                out.append(layer)
+        return out
+
+    def _used(self, numbers: Sequence[int]) -> list[Layer]:
+        """Layers that play a part now, or in one of these runs."""
         controller = self._controller
         roles = [controller.current_roles(), controller.last_roles]
         used = [getattr(each, f.name) for each in roles for f in fields(each)]
-        for number in sorted(self.layers)[-KEPT_LAYERS:]:
+        for number in numbers:
             used += [self.layer(number, role) for role in self.layers[number]]
         scene = controller.scene
         used += [scene.fixed, scene.moving, scene.live, scene.result]
@@ -180,7 +201,7 @@ class Recall:
         scene, data = self._controller.scene, product.pictures.moved_bytes.astype(np.float32)
         live = scene.live
         if live is None or live == scene.result or live not in self._controller.viewer.layers:
-            limits = {"contrast_limits": (0, 255), "name": "moving (live)"}
+            limits = {"contrast_limits": (0, 255), "name": LIVE}
             return self._controller.viewer.add_image(data, **limits, **like(fixed))
         live.data = data
         return live

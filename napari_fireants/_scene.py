@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ PAIRS = {
 }
 """Colours of fixed and moving in an overlay. The first three add up to grey or white."""
 EDGES = "grey, edges of fixed"
+LIVE = "moving (live)"
 
 
 def preferred_pair() -> str:
@@ -56,6 +57,8 @@ class Scene:
         self._before_run: list[tuple[Layer, dict[str, Any]]] = []
         self._blank: tuple[tuple[int, ...], tuple[float, float]] = ((), (0.0, 1.0))
         self._blanking: threading.Thread | None = None
+        self.spare: Callable[[], Layer | None] = lambda: None
+        """A grey picture of the fixed image's dimension that nobody needs any more."""
 
     @property
     def own(self) -> tuple[Layer | None, ...]:
@@ -108,12 +111,24 @@ class Scene:
         look |= {"contrast_limits": limits, **like(self.fixed)}
         if self.live is None or self.live.data.shape != shape or not self._present(self.live):
             self._remove(self.live)
-            blank = np.zeros(shape, np.float32)
-            self.live = self.viewer.add_image(blank, name="moving (live)", **look)
+            self.live = self._blank_layer(np.zeros(shape, np.float32), look)
         else:
             put(self.live, **look)
         self._blanking = threading.Timer(0.3, self.live.data.fill, args=(limits[0],))
         self._blanking.start()
+
+    def _blank_layer(self, blank: np.ndarray, look: dict[str, Any]) -> Layer:
+        """A layer that is no longer needed in a new place, or a new one."""
+        spare, layers = self.spare(), self.viewer.layers
+        if spare is None:
+            return self.viewer.add_image(blank, name=LIVE, **look)
+        spare.metadata.clear()
+        spare.visible = False  # napari draws nothing of the following
+        spare.data, spare.name = blank, LIVE
+        put(spare, **look, opacity=1.0, gamma=1.0)
+        layers.move(layers.index(spare), len(layers))
+        layers.selection.active = spare
+        return spare
 
     def wanted(self) -> Wanted:
         """What the canvas shows now of the fixed image."""

@@ -45,6 +45,8 @@ def test_pictures_of_older_runs_leave_the_viewer_and_come_back(sequel: Sequel, q
     history.said.connect(lambda sentence, _: said.append(sentence))
     for number in range(1, KEPT_LAYERS + 4):
         sequel.run()
+        assert sequel.controller.scene.live.name.startswith("moving (registered)")
+        assert sequel.viewer.layers[-1] in sequel.controller.landmarking.marks.own
         if number == 1:
             recall.layer(1, RESULT).name = "mine"
             was = np.array(sequel.controller.session.product.pictures.moved)
