@@ -96,8 +96,8 @@ class History:
             time=datetime.now().astimezone(),
             fixed=info["fixed"]["name"],
             moving=info["moving"]["name"],
-            entry=entry,
-            used=product.result.recipe,
+            entry=self._known_entry(entry),
+            used=self._known_recipe(product.result.recipe),
             outcome=info["outcome"],
             sentence=product.sentence,
             seconds=info["seconds"],
@@ -115,6 +115,13 @@ class History:
         self._keep(number, product)
         self.changed.emit()
         return run
+
+    def _known_recipe(self, recipe: Any) -> Any:
+        """An equal one that is in memory anyway, where there is one."""
+        return next((run.used for run in reversed(self.runs) if run.used == recipe), recipe)
+
+    def _known_entry(self, entry: Entry) -> Entry:
+        return next((run.entry for run in reversed(self.runs) if run.entry == entry), entry)
 
     def _keep(self, number: int, product: Any) -> None:
         """Write the result and measure it, in a thread."""

@@ -36,6 +36,9 @@ def keep(product: Product, objects: Objects, files: Files) -> dict[str, Any]:
     output = result.output
     extras: Extras = result.extras
     again = {
+        "recipe": result.recipe.to_dict(),
+        "info": product.info,
+        "sentence": product.sentence,
         "grid": result.grid.to_dict(),
         "forward": store.transform(result.forward),
         "initial": None if result.initial is None else store.transform(result.initial),
@@ -62,10 +65,7 @@ def keep(product: Product, objects: Objects, files: Files) -> dict[str, Any]:
     if pictures.labels is not None:
         arrays["labels"] = pictures.labels
     return {
-        "recipe": result.recipe.to_dict(),
         "pictures": {name: objects.put(array) for name, array in arrays.items()},
-        "info": _plain(product.info),
-        "sentence": product.sentence,
         "result": objects.put_json(_plain(again)),
     }
 
@@ -291,12 +291,12 @@ def again(kept: dict[str, Any], objects: Objects, files: Files) -> Product:
     result = Again(
         _transform(values["forward"], objects),
         _grid(values["grid"]),
-        recipe=Recipe.from_dict(kept["recipe"]),
+        recipe=Recipe.from_dict(values["recipe"]),
         values=values,
         objects=objects,
         files=files,
     )
-    return Product(result, Pictures(**pictures), kept["info"], kept["sentence"])
+    return Product(result, Pictures(**pictures), values["info"], values["sentence"])
 
 
 # ------------------------------------------------------------------ numbers

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LIBRARIES = ("libtorch_global_deps.so", "libc10.so", "libtorch_cpu.so", "libtorch_python.so")
@@ -97,8 +97,11 @@ def collect_later() -> None:
 
 
 def release_memory() -> None:
-    """Collect what a run left in cycles, and give cached CUDA memory back."""
+    """Collect what a run left in cycles, and give free memory back to the system and to CUDA."""
     gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
     if _loaded.is_set():
         torch = sys.modules["torch"]
         if torch.cuda.is_available():
