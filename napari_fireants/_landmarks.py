@@ -245,6 +245,12 @@ class LandmarkTable:
         kept = [row for row in rows if row.fixed_mm is not None or row.moving_mm is not None]
         self.put_rows(kept, _named("places of", len(places)), merge)
 
+    def swap(self) -> None:
+        """Fixed and moving change places."""
+        rows = [replace(r, fixed_mm=r.moving_mm, moving_mm=r.fixed_mm) for r in self.rows]
+        if rows:
+            self.put_rows(rows, "swap of the landmarks")
+
     def delete(self, keys: Iterable[int]) -> None:
         gone = set(keys)
         names = [row.name for row in self.rows if row.key in gone]

@@ -36,9 +36,11 @@ def _is_labels(layer: Layer) -> bool:
 
 
 class InputsEditor(QWidget):
-    """`changed` fires when the choice of layers changes."""
+    """`changed` fires when the choice of layers changes, `swapped` after fixed and moving have
+    changed places."""
 
     changed = Signal()
+    swapped = Signal()
 
     def __init__(self, viewer: ViewerModel, scene: Scene) -> None:
         super().__init__()
@@ -92,7 +94,7 @@ class InputsEditor(QWidget):
         row.addWidget(label)
         row.addWidget(combo, 1)
         if combo is self.moving:
-            self.swap = small_button("⇅", "Swap fixed and moving", self._swap)
+            self.swap = small_button("⇅", "Swap fixed and moving, landmarks included", self._swap)
             row.addWidget(self.swap)
         return row
 
@@ -157,10 +159,15 @@ class InputsEditor(QWidget):
         self._by_hand = True
 
     def _swap(self) -> None:
+        """Fixed and moving change places, with their masks and labels."""
         self._choosing()
-        fixed, moving = self.fixed.layer(), self.moving.layer()
-        self.fixed.choose(moving)
-        self.moving.choose(fixed)
+        combos = self._combos()
+        pairs = [(combos[f"fixed{end}"], combos[f"moving{end}"]) for end in ("", "_mask", "_labels")]
+        for fixed, moving in pairs:
+            one, other = fixed.layer(), moving.layer()
+            fixed.choose(other)
+            moving.choose(one)
+        self.swapped.emit()
 
     def _open_sample(self) -> None:
         self._viewer.open_sample("napari-fireants", SAMPLE)

@@ -202,6 +202,7 @@ class RegisterPanel(Dock):
         self.store.changed.connect(self._on_recipe)
         follow(self, self.controller.presets.changed, self._on_presets)
         self.inputs.changed.connect(self._refresh_buttons)
+        self.inputs.swapped.connect(self.controller.landmarks.swap)
         self.advanced.problem.connect(self._on_problem)
         self.result.said.connect(self.message.say)
         self.destroyed.connect(session.shutdown)

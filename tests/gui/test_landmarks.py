@@ -301,3 +301,17 @@ def test_content_as_plain_values() -> None:
     table.use(True)
     table.add(moving_mm=(1.0, 2.0, 3.0))
     assert Content.from_dict(table.content.to_dict()) == table.content
+
+
+def test_fixed_and_moving_change_places() -> None:
+    table = LandmarkTable()
+    table.swap()
+    assert table.rows == ()
+    key = table.add((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), "a")
+    half = table.add((7.0, 8.0, 9.0))
+    table.swap()
+    row = table.row(key)
+    assert (row.fixed_mm, row.moving_mm) == ((4.0, 5.0, 6.0), (1.0, 2.0, 3.0))
+    assert (table.row(half).fixed_mm, table.row(half).moving_mm) == (None, (7.0, 8.0, 9.0))
+    table.swap()
+    assert table.row(key).fixed_mm == (1.0, 2.0, 3.0)

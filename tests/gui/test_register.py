@@ -134,8 +134,14 @@ def test_nothing_to_register_cannot_be_started(make_napari_viewer: Any, press: A
     assert "same layer" in panel.inputs.note.text()
     press(panel.inputs.swap)
     panel.inputs.moving.choose(viewer.layers["scan A"])
+    viewer.add_labels(np.ones((4, 5, 6), np.uint8), name="tissues")
+    panel.inputs.optional["moving_labels"].choose(viewer.layers["tissues"])
+    landmark = panel.controller.landmarks.add((1.0, 2.0, 3.0))
     press(panel.inputs.swap)
-    assert panel.inputs.roles.fixed.name == "scan A"
+    roles = panel.inputs.roles
+    assert roles.fixed.name == "scan A"
+    assert (roles.fixed_labels.name, roles.moving_labels) == ("tissues", None)
+    assert panel.controller.landmarks.row(landmark).moving_mm == (1.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize("kind", ["oom", "odd"])
