@@ -11,7 +11,6 @@ import numpy as np
 from fireants_engine.errors import InputError
 from napari_fireants._files import ArrayRef
 from napari_fireants._layers import Snapshot, file_of, snapshot
-from napari_fireants._sessionschema import Draft, LayerDraft
 from napari_fireants._viewerstate import describe, describe_view, kind_of, known
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_fireants._controller import Controller
+    from napari_fireants._sessionschema import Draft, LayerDraft
 
 WATCHED = ("data", "set_data", "paint", "labels_update")
 
@@ -83,6 +83,8 @@ def layers_of(controller: Controller) -> tuple[list[Layer], list[str]]:
 
 def draft(controller: Controller, watch: Watch) -> Draft:
     """The session as it is now."""
+    from napari_fireants._sessionschema import Draft
+
     layers, notes = layers_of(controller)
     recall = controller.keeper.recall
     run_layers = {
@@ -116,6 +118,8 @@ def draft(controller: Controller, watch: Watch) -> Draft:
 
 
 def _layer(layer: Layer, watch: Watch) -> LayerDraft:
+    from napari_fireants._sessionschema import LayerDraft
+
     state, arrays = describe(layer)
     return LayerDraft(
         kind=kind_of(layer),

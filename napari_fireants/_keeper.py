@@ -16,15 +16,15 @@ from psygnal import Signal
 from qtpy.QtCore import QCoreApplication, QTimer
 
 from fireants_engine.errors import InputError
-from napari_fireants import _sessionfile as sessionfile
 from napari_fireants._draft import Watch, draft, fingerprint, layers_of
-from napari_fireants._objects import FOLDER, Objects, names_in
-from napari_fireants._opening import Answer, Locate, Opening
+from napari_fireants._objects import FOLDER, Objects, names_in, write_whole
 from napari_fireants._recall import Recall
-from napari_fireants._recovery import Hold, left_behind, sessions_folder
+from napari_fireants._recovery import FILE, Hold, left_behind, sessions_folder
 
 if TYPE_CHECKING:
     from napari_fireants._controller import Controller
+    from napari_fireants._opening import Answer, Locate
+    from napari_fireants._sessionfile import Refs
 
 AUTOSAVE_SECONDS = 10.0
 """Between two looks whether anything has changed; writing takes a few seconds at most."""
@@ -84,16 +84,18 @@ class Keeper:
             return False
         needed = self.history.needed
 
-        def work() -> sessionfile.Refs:
+        def work() -> Refs:
+            from napari_fireants import _sessionfile as sessionfile
+
             self.hold.take()
             refs = sessionfile.write_into(taken, self.hold.folder, self.objects, self.history.files)
             kept = names_in([[ref.model_dump() for ref in item.values()] for item in refs])
             kept |= sessionfile.closure(names_in([run.kept for run in needed]), self.objects)
-            kept |= names_in(json.loads((self.hold.folder / sessionfile.FILE).read_text()))
+            kept |= names_in(json.loads((self.hold.folder / FILE).read_text()))
             self.objects.keep_only(kept)
             return refs
 
-        def done(refs: sessionfile.Refs) -> None:
+        def done(refs: Refs) -> None:
             self._written = now
             if self._superseded is not None:
                 self._discard(self._superseded)
@@ -159,6 +161,8 @@ class Keeper:
         taken = draft(self._controller, self.watch)
 
         def work() -> Path:
+            from napari_fireants import _sessionfile as sessionfile
+
             return sessionfile.save(taken, folder, self.objects, self.history.files)
 
         def saved(path: Path) -> None:
@@ -203,6 +207,8 @@ class Keeper:
             self._opened = True
             done()
 
+        from napari_fireants._opening import Opening
+
         Opening(self._controller, folder, locate, go_on, opened, ended).begin()
 
     # ------------------------------------------------------------ recent
@@ -218,14 +224,14 @@ class Keeper:
         except (OSError, ValueError):
             return []
         paths = [Path(name) for name in names if isinstance(name, str)]
-        return [path for path in paths if (path / sessionfile.FILE).is_file()]
+        return [path for path in paths if (path / FILE).is_file()]
 
     def _remember(self, path: Path) -> None:
         self.path = path.resolve()
         names = [str(self.path), *(str(p) for p in self.recent if p != self.path)][:RECENT]
         with contextlib.suppress(InputError):
             text = json.dumps(names, indent=1)
-            sessionfile.write_whole(self._list(), lambda p: p.write_text(text, encoding="utf-8"))
+            write_whole(self._list(), lambda p: p.write_text(text, encoding="utf-8"))
         self.changed.emit()
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 from fireants_engine.errors import InputError
 from napari_fireants._autosave import user_folder
-from napari_fireants._sessionfile import FILE
 
+FILE, SUFFIX = "session.json", ".fireants"
+"""What a session's folder holds, and how its name ends."""
 LOCK = "lock"
 FORGOTTEN_SECONDS = 3600.0
 """After this time, a folder that nobody holds and that has no session is deleted."""

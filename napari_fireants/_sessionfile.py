@@ -23,6 +23,7 @@ from fireants_engine.errors import FireantsError, InputError
 from fireants_engine.recipe.models import Recipe
 from napari_fireants._files import ArrayRef, FileRef, Files, Question, checked
 from napari_fireants._objects import FOLDER, Objects, content_hash, names_in, write_whole
+from napari_fireants._recovery import FILE, SUFFIX
 from napari_fireants._runs import Run
 from napari_fireants._sessionschema import (
     VERSION,
@@ -36,7 +37,6 @@ from napari_fireants._sessionschema import (
 )
 from napari_fireants._store import Entry
 
-SUFFIX, FILE = ".fireants", "session.json"
 NIFTI = ("<f4", "<f8", "|u1", "|i1", "<i2", "<u2", "<i4", "<u4")
 """Types that NIfTI gives back as they were."""
 

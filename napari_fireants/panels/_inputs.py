@@ -162,7 +162,9 @@ class InputsEditor(QWidget):
         """Fixed and moving change places, with their masks and labels."""
         self._choosing()
         combos = self._combos()
-        pairs = [(combos[f"fixed{end}"], combos[f"moving{end}"]) for end in ("", "_mask", "_labels")]
+        pairs = [
+            (combos[f"fixed{end}"], combos[f"moving{end}"]) for end in ("", "_mask", "_labels")
+        ]
         for fixed, moving in pairs:
             one, other = fixed.layer(), moving.layer()
             fixed.choose(other)

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 from fireants_engine.errors import FireantsError
 from napari_fireants._controller import Controller
 from napari_fireants._fields import guard_wheel
-from napari_fireants._sessionfile import FILE, SUFFIX
+from napari_fireants._recovery import FILE, SUFFIX
 from napari_fireants.panels._widgets import Message, button, caption, follow, later, primary
 
 
