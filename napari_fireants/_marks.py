@@ -228,7 +228,8 @@ class Marks:
             layers.move_multiple([layers.index(layer) for layer in own], len(layers))
 
     def _sliced(self, *_: object) -> None:
-        if self.lines is not None and len(self.table.rows):
+        lines = self.lines
+        if lines is not None and lines in self.viewer.layers and len(self.table.rows):
             self._write_lines()
 
     # ------------------------------------------------------------ layers -> table

@@ -340,12 +340,18 @@ def finish(monkey: Monkey, watcher: Watcher) -> None:
     if session.busy:
         watcher.tell(f"still busy: {session.busy_with}")
         return
-    monkey.viewer.layers.clear()
-    monkey.viewer.dims.ndisplay = 2
+    viewer = monkey.viewer
+    # napari 0.9.2 alone ends in Mesa's software GL (segmentation fault) when its canvas becomes
+    # empty after labels have been painted: one layer stays until there are others.
+    stays = viewer.add_shapes(name="stays")
+    for layer in [layer for layer in viewer.layers if layer is not stays]:
+        viewer.layers.remove(layer)
+    viewer.dims.ndisplay = 2
     pump()
     monkey.controller.start_from(None)
     monkey.controller.landmarks.delete([r.key for r in monkey.controller.landmarks.rows])
-    add_pair(monkey.viewer)
+    add_pair(viewer)
+    viewer.layers.remove(stays)
     monkey.controller.store.use(small_recipe(3))
     pump(0.05)
     for text in wrong(monkey.panels):

@@ -361,3 +361,16 @@ def test_jumping_to_a_landmark() -> None:
     bench.marks.go(key)
     assert bench.viewer.dims.point[2] == pytest.approx(6.0)
     np.testing.assert_allclose(bench.viewer.scene.camera.center[-2:], [8.0, 9.0])
+
+
+def test_layers_of_other_units_may_be_all_that_stays() -> None:
+    """The lines leave the viewer before their units do: napari tells of the slice in between."""
+    bench = Bench()
+    for place in ((2.0, 3.0, 4.0), (6.0, 5.0, 4.0)):
+        bench.table.add(place, tuple(x + 1 for x in place))
+    lines, layers = bench.marks.lines, bench.viewer.layers
+    before = [layer for layer in layers if layer != lines]
+    stays = bench.viewer.add_shapes(name="stays")
+    for layer in (*before, lines):
+        layers.remove(layer)
+    assert list(layers) == [stays]
