@@ -79,10 +79,13 @@ def draw_points(
     layer: Points, data: np.ndarray, names: Sequence[str], look: Sequence[Look], chosen: set[int]
 ) -> None:
     """Nothing where all is as it was. chosen: indices of the selected ones."""
-    looks = zip(*((x.face, x.rim, x.width, x.size) for x in look), strict=True)
-    face, rim, width, size = map(list, looks) if look else ([], [], [], [])
-    parts = {"data": data.tolist(), "names": list(names), "face": face, "rim": rim}
-    changed = _changed(layer, parts | {"width": width, "size": size})
+    styles = {
+        "face_color": [x.face for x in look],
+        "border_color": [x.rim for x in look],
+        "border_width": [x.width for x in look],
+        "size": [x.size for x in look],
+    }
+    changed = _changed(layer, {"data": data.tolist(), "names": list(names), **styles})
     if not changed:
         return
     with layer.events.blocker_all(), layer.text.events.blocker_all():
@@ -90,14 +93,9 @@ def draw_points(
             layer.data = data
         if "names" in changed:
             layer.features = {"name": np.array(names, dtype=object)}
-        for name, part, values in (
-            ("face", "face_color", face),
-            ("rim", "border_color", rim),
-            ("width", "border_width", width),
-            ("size", "size", size),
-        ):
+        for name, values in styles.items():
             if name in changed and values:
-                setattr(layer, part, values)
+                setattr(layer, name, values)
         if set(layer.selected_data) != chosen:
             layer.selected_data = chosen
     layer.refresh(thumbnail="names" in changed)

@@ -112,7 +112,7 @@ class Recall:
         back. Those that are looked at, chosen, changed or in use stay, and those that are nowhere
         else."""
         if not self._controller.session.state.active:
-            for layer in self._unneeded(KEPT_LAYERS, (RESULT, LABELS)):
+            for *_, layer in self._unneeded(KEPT_LAYERS, (RESULT, LABELS)):
                 self._controller.viewer.layers.remove(layer)
                 self._say_once()
 
@@ -120,17 +120,15 @@ class Recall:
         """The picture of an older run, to be used for the next one: where napari would make and
         forget a layer with every run, memory grows by a third of a MiB a run."""
         fixed = self._controller.scene.fixed
-        for layer in self._unneeded(KEPT_LAYERS - 1, (RESULT,)):
+        for number, role, layer in self._unneeded(KEPT_LAYERS - 1, (RESULT,)):
             if fixed is not None and layer.ndim == fixed.ndim and not layer.rgb:
-                for known in self.layers.values():
-                    if RESULT in known and known[RESULT]() is layer:
-                        del known[RESULT]
+                del self.layers[number][role]
                 self._say_once()
                 return layer
         return None
 
-    def _unneeded(self, newest: int, roles: Sequence[str]) -> list[Layer]:
-        """Untouched layers of all runs but the newest so many."""
+    def _unneeded(self, newest: int, roles: Sequence[str]) -> list[tuple[int, str, Layer]]:
+        """Untouched layers of all runs but the newest so many, with their run and role."""
         numbers = sorted(self.layers)
         older = numbers[: max(0, len(numbers) - newest)]
         used, chosen = self._used(numbers[len(older) :]), self._controller.viewer.layers.selection
@@ -140,7 +138,7 @@ class Recall:
             if layer is None or layer.visible or layer in used or layer in chosen:
                 continue
             if self._as_made.get(part) == self._state_of(layer) and not self.history.lost(part[0]):
-                out.append(layer)
+                out.append((*part, layer))
         return out
 
     def _used(self, numbers: Sequence[int]) -> list[Layer]:

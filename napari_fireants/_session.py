@@ -40,7 +40,12 @@ class State(Enum):
     @property
     def active(self) -> bool:
         """A worker is alive."""
-        return self in (State.RUNNING, State.PAUSED, State.STOPPING)
+        return self.steerable or self is State.STOPPING
+
+    @property
+    def steerable(self) -> bool:
+        """A run is under way that still takes changes and commands."""
+        return self in (State.RUNNING, State.PAUSED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,8 +202,12 @@ class Session(QObject):
 
         def work() -> Product:
             from napari_fireants._job import run_job
+            from napari_fireants._quiet import trim_memory
 
-            return run_job(job, link)
+            try:
+                return run_job(job, link)
+            finally:
+                trim_memory()
 
         self._run = Task(work, link.shown)
         self._timer.start()
@@ -217,7 +226,7 @@ class Session(QObject):
 
     def steer(self, change: Change) -> bool:
         """Change the run that is under way, paused or not; False where there is none."""
-        if self._state not in (State.RUNNING, State.PAUSED):
+        if not self._state.steerable:
             return False
         self._link.steer(change)
         self._owed = change.number
@@ -226,7 +235,7 @@ class Session(QObject):
 
     def stop(self) -> None:
         """End at the next step; the best state so far becomes the result."""
-        if self._state in (State.RUNNING, State.PAUSED):
+        if self._state.steerable:
             self._link.stop()
             self._set(State.STOPPING)
 
@@ -293,7 +302,7 @@ class Session(QObject):
 
     def _ask(self, at_once: bool = False) -> None:
         """Ask for a picture when one is due; of a paused run only for what is not shown yet."""
-        if self._wanted is None or self._state not in (State.RUNNING, State.PAUSED):
+        if self._wanted is None or not self._state.steerable:
             return
         fresh = at_once or (self._state is State.RUNNING and self._link.pace.due())
         wanted = self._wanted() if fresh or self._state is State.PAUSED else None

@@ -91,7 +91,7 @@ def _register(controller: Controller) -> None:
 
 
 def _stop(controller: Controller) -> None:
-    if controller.session.state in (State.RUNNING, State.PAUSED):
+    if controller.session.state.steerable:
         controller.session.stop()
 
 

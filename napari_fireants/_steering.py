@@ -20,7 +20,7 @@ from napari_fireants._landmark_term import has_landmarks, with_landmarks
 from napari_fireants._layers import snapshot
 from napari_fireants._nudge import Hand
 from napari_fireants._preview import Frames
-from napari_fireants._session import Job, State
+from napari_fireants._session import Job
 
 if TYPE_CHECKING:
     from fireants_engine.recipe.models import Recipe
@@ -166,7 +166,7 @@ class Steering(QObject):
             if moved is not None:
                 self._start_by_hand(moved)
             return
-        if not self._steerable:  # it is ending
+        if not self._session.state.steerable:  # it is ending
             return
         change = self._recipe_and_landmarks(dirty)
         masks = {}
@@ -213,11 +213,6 @@ class Steering(QObject):
         known = None if chosen is None else snapshot(chosen)
         return self.ignoring.mask(side, known) or self.ignoring.everything(side)
 
-    @property
-    def _steerable(self) -> bool:
-        """A run is under way that still takes changes."""
-        return self._session.state in (State.RUNNING, State.PAUSED)
-
     def _send(self, change: Change, far: bool) -> None:
         """far: the change asks for more than a few steps on the finest level."""
         back = self.back is Back.COARSEST or (self.back is Back.FITTING and far)
@@ -240,7 +235,7 @@ class Steering(QObject):
         if self.hand is not None:
             self._by_undo = True
             self.hand.move(matrix)
-        elif self._steerable:
+        elif self._session.state.steerable:
             self._send(Change(("Moved by hand.",), nudge=matrix), far=True)
 
     def _start_by_hand(self, moved: np.ndarray) -> None:

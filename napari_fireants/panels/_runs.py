@@ -57,11 +57,11 @@ def what_changed(changes: list[str], first: bool) -> str:
 
 @dataclass(frozen=True, eq=False)
 class RunRow:
-    """What a row shows: a title and lines beside a picture; `key` names the picture."""
+    """What a row shows: a title and lines of text beside a picture; `key` names the picture."""
 
     key: str
     title: str
-    lines: tuple[str, ...]
+    text: str
     thumbnail: np.ndarray | None
     tip: str
 
@@ -74,13 +74,9 @@ class RunRow:
         lines = (f"{badge}{run.time:%H:%M}{pair}", changed, run.summary, steered, run.note)
         about = f"{run.time:%d %b %Y, %H:%M}: {run.moving} → {run.fixed}"
         tip = "\n".join([run.name, about, run.sentence, *changes, *run.edits])
-        key = f"fireants run {run.number} {id(run.thumbnail)}"
-        return cls(key, run.name, tuple(line for line in lines if line), run.thumbnail, tip)
-
-    @property
-    def text(self) -> str:
-        """The lines below the title, with places where long words may break."""
-        return _breakable("\n".join(self.lines))
+        picture = b"" if run.thumbnail is None else run.thumbnail.tobytes()
+        text = _breakable("\n".join(line for line in lines if line))
+        return cls(f"fireants {hash(picture)}", run.name, text, run.thumbnail, tip)
 
     def picture(self) -> QPixmap | None:
         """From Qt's cache of pictures, which forgets those that are not looked at."""
@@ -94,6 +90,7 @@ class RunRow:
 
 
 def _breakable(text: str) -> str:
+    """With places where long words may break."""
     return text.replace(".", ".\u200b").replace("_", "_\u200b")
 
 

@@ -306,7 +306,7 @@ class SteerPanel(QWidget):
     def refresh(self, *_: object) -> None:
         """Show what can be done now, and what was."""
         session = self._controller.session
-        active = session.state in (State.RUNNING, State.PAUSED)
+        active = session.state.steerable
         self.hand.setEnabled(self._steering.can_move and session.state is not State.STOPPING)
         self.moves.setVisible(self.hand.isChecked())
         pairs = len(self._controller.landmarks.pairs)

@@ -287,8 +287,8 @@ class RegisterPanel(Dock):
             self.status.setText("Starting…")
         self.bar.setVisible(state.active)
         self.pause.setText("Resume" if state is State.PAUSED else "Pause")
-        self.pause.setEnabled(state in (State.RUNNING, State.PAUSED))
-        self.stop.setEnabled(state in (State.RUNNING, State.PAUSED))
+        self.pause.setEnabled(state.steerable)
+        self.stop.setEnabled(state.steerable)
         self.settings.setEnabled(not state.active)
         self.result.load_recipe.setEnabled(not state.active)
         if state.active:
