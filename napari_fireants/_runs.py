@@ -122,21 +122,21 @@ def _path(path: str, stages: list[str]) -> str:
 
 
 def thumbnail(pictures: Any) -> np.ndarray:
-    """The middle slice: fixed green, moved magenta, in a square of bytes (THUMBNAIL a side)."""
-    fixed, moved = pictures.fixed_bytes, pictures.moved_bytes
-    while fixed.ndim > 2:
-        fixed, moved = fixed[len(fixed) // 2], moved[len(moved) // 2]
-    step = max(fixed.shape) / THUMBNAIL
-    shape = [max(1, round(n / step)) for n in fixed.shape]
+    """The middle slices of fixed and moved, bytes of shape (2, THUMBNAIL, THUMBNAIL)."""
+    both = [pictures.fixed_bytes, pictures.moved_bytes]
+    while both[0].ndim > 2:
+        both = [image[len(image) // 2] for image in both]
+    shape = both[0].shape
+    step = max(shape) / THUMBNAIL
+    small = [max(1, round(n / step)) for n in shape]
     where = np.ix_(*(
         np.minimum(((np.arange(m) + 0.5) * n / m).astype(int), n - 1)
-        for n, m in zip(fixed.shape, shape, strict=True)
+        for n, m in zip(shape, small, strict=True)
     ))  # fmt: skip
-    out = np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8)
-    top, left = ((THUMBNAIL - n) // 2 for n in shape)
-    box = out[top : top + shape[0], left : left + shape[1]]
-    box[..., 0] = box[..., 2] = moved[where]
-    box[..., 1] = fixed[where]
+    out = np.zeros((2, THUMBNAIL, THUMBNAIL), np.uint8)
+    top, left = ((THUMBNAIL - n) // 2 for n in small)
+    for image, square in zip(both, out, strict=True):
+        square[top : top + small[0], left : left + small[1]] = image[where]
     return out
 
 

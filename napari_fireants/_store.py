@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from psygnal import Signal
 
 from fireants_engine.recipe.models import Recipe
 from napari_fireants._undo import UndoStack
+
+
+RECENT = 16  # recipes that are shared when they come again
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class RecipeStore:
     def __init__(self, preset: str = "brain-mri", undo: UndoStack | None = None) -> None:
         self.steps = UndoStack() if undo is None else undo
         self._entry = _from_preset(preset)
+        self._recent = deque([self._entry], RECENT)
 
     @property
     def entry(self) -> Entry:
@@ -52,6 +57,11 @@ class RecipeStore:
         before = self._entry
         if entry == before:
             return
+        # a session that goes back and forth between recipes holds each of them once
+        if entry in self._recent:
+            entry = self._recent[self._recent.index(entry)]
+        else:
+            self._recent.append(entry)
         self.steps.push(what, lambda: self.restore(before), lambda: self.restore(entry))
         self.restore(entry)
 

@@ -16,8 +16,7 @@ import matplotlib as mpl
 import napari
 import numpy as np
 from napari.settings import get_settings
-from qtpy.QtWidgets import QApplication
-from register_picture import ROOT, SIZE
+from register_picture import ROOT, SIZE, settle
 from views_picture import canvas
 
 import fireants_engine as fe
@@ -73,8 +72,7 @@ def main(path: Path = ROOT / "docs" / "images" / "files.png") -> None:
             for file in files:
                 viewer.open(file, plugin=PLUGIN)
             viewer.reset_view()
-            for _ in range(20):
-                QApplication.processEvents()
+            settle(0.5)
             pictures[title] = canvas(viewer)
             if given is not None:
                 name = "".join(c if c.isalnum() else "_" for c in title)

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import napari
 from napari.settings import get_settings
-from qtpy.QtWidgets import QApplication
-from register_picture import ROOT, wait
+from register_picture import ROOT, settle, wait
 
 from napari_fireants._controller import PLUGIN, controller_of
 from napari_fireants._session import State
@@ -43,8 +42,7 @@ def main(path: Path = ROOT / "docs" / "images" / "history.png") -> None:
         _, dock = viewer.window.add_plugin_dock_widget(PLUGIN, "History", tabify=True)
 
         def grab(name: str) -> None:
-            for _ in range(20):
-                QApplication.processEvents()
+            settle(0.5)
             if folder is not None:
                 viewer.window._qt_window.grab().save(str(folder / f"{name}.png"))
 

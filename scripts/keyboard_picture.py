@@ -12,7 +12,7 @@ from pathlib import Path
 
 import napari
 from napari.settings import get_settings
-from register_picture import ROOT, wait
+from register_picture import ROOT, settle, wait
 
 from napari_fireants._controller import controller_of
 from napari_fireants._shortcuts import dock_of
@@ -27,8 +27,7 @@ def main(path: Path = ROOT / "docs" / "images" / "keyboard.png") -> None:
         sheet = show_sheet(panel.controller, panel)
         assert sheet is not None
         wait(sheet.isVisible)
-        for _ in range(30):
-            wait(lambda: True)
+        settle()
         assert sheet.grab().save(str(path))
         sheet.close()
         panel.session.shutdown()

@@ -36,6 +36,12 @@ def wait(until, seconds: float = 120) -> None:
         time.sleep(0.01)
 
 
+def settle(seconds: float = 1.0) -> None:
+    """Let the window work for a while: what changed last is laid out and painted."""
+    end = time.monotonic() + seconds
+    wait(lambda: time.monotonic() > end)
+
+
 @contextmanager
 def running() -> Iterator[tuple[napari.Viewer, Any]]:
     """A shown window and its dock, in which the sample pair has just begun to be registered."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from register_picture import ROOT, running, wait
+from register_picture import ROOT, running, settle, wait
 
 from napari_fireants._nudge import shift, turn
 
@@ -27,9 +27,9 @@ def main(path: Path = ROOT / "docs" / "images" / "steer.png") -> None:
         panel.session.edited.connect(seen.append)
         wait(lambda: seen)
         wait(lambda: not panel.controller.steering.ignoring.layers["fixed"], 1)
+        settle()
         panel.scroll.ensureWidgetVisible(panel.steer)
-        for _ in range(30):
-            wait(lambda: True)
+        settle()
         assert viewer.window._qt_window.grab().save(str(path))
         print(path, status(), steer.changes.text())
 

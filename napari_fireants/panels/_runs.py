@@ -37,9 +37,10 @@ ROW, DRAWN = NUMBER + 1, NUMBER + 2
 WRAPPED = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop
 
 
-def pixmap(picture: np.ndarray, size: int) -> QPixmap:
-    """RGB bytes as a square pixmap."""
-    picture = np.ascontiguousarray(picture)
+def pixmap(thumbnail: np.ndarray, size: int) -> QPixmap:
+    """A run's fixed image in green and its moved image in magenta, as a square pixmap."""
+    fixed, moved = thumbnail
+    picture = np.stack((moved, fixed, moved), -1)
     height, width = picture.shape[:2]
     image = QImage(picture.data, width, height, 3 * width, QImage.Format.Format_RGB888)
     smooth = Qt.TransformationMode.SmoothTransformation

@@ -36,7 +36,6 @@ from napari_fireants.panels._stages import StagesEditor
 from napari_fireants.panels._steer import SteerPanel
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
-    Column,
     Dock,
     Message,
     button,
@@ -85,7 +84,7 @@ class RegisterPanel(Dock):
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
-        body = Column()
+        body = QWidget()
         layout = QVBoxLayout(body)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(5)

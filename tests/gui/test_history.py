@@ -232,8 +232,8 @@ def test_numbers_names_and_notes(make: Make, shown: Shown) -> None:
     assert "0 folds · Dice 0." in run.summary
     assert run.outcome == "MAX_STEPS"
     assert run.thumbnail is not None
-    assert run.thumbnail.shape == (96, 96, 3)
-    assert run.thumbnail[..., 0].max() > 100
+    assert run.thumbnail.shape == (2, 96, 96)
+    assert run.thumbnail[1].max() > 100
     shown.history.rename(number, "  with labels ", "good ")
     assert (shown.history.run(number).name, shown.history.run(number).note) == (
         "with labels",
@@ -275,7 +275,7 @@ def test_thumbnails_of_planes_and_volumes(make: Make) -> None:
     assert np.array_equal(thumbnail(volume), flat)
     tiny = replace(pictures, fixed_bytes=np.ones((3, 400), np.uint8) * 9,
                    moved_bytes=np.ones((3, 400), np.uint8) * 7)  # fmt: skip
-    assert set(np.unique(thumbnail(tiny))) == {0, 7, 9}
+    assert [set(np.unique(image)) for image in thumbnail(tiny)] == [{0, 9}, {0, 7}]
 
 
 def test_objects_are_written_once_and_found_by_content(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 
 from fireants_engine.recipe.models import Recipe
 from napari_fireants._change import Change, told
@@ -126,6 +127,32 @@ def test_a_paused_run_shows_a_move_by_hand_at_once(running: Any, qtbot: Any) -> 
     result = stopped(running, qtbot)
     assert run_of(result.events) == ["Moved by hand."] * 2
     assert str(live.mode) != "transform"
+
+
+def cut(panel: QWidget) -> list[str]:
+    """Texts and buttons that have less height than they need."""
+    shown = [x for x in panel.findChildren((QLabel, QPushButton)) if x.isVisible()]
+    assert len(shown) > 20
+    need = {
+        x: x.heightForWidth(x.width()) if x.hasHeightForWidth() else x.minimumSizeHint().height()
+        for x in shown
+    }
+    return [f"{x.text()!r}: {x.height()} of {need[x]}" for x in shown if x.height() < need[x]]
+
+
+def test_no_text_is_cut_while_a_run_is_steered(running: Any, qtbot: Any) -> None:
+    window = running.controller.viewer.window
+    window._qt_window.show()
+    window.resize(1280, 800)
+    running.steer_section.show_content()
+    running.session.pause()
+    qtbot.waitUntil(lambda: not cut(running), timeout=5000)
+    running.steer.hand.click()
+    wait_for_edit(running, qtbot, lambda: running.steer.shift(1, 1))
+    qtbot.waitUntil(lambda: running.steer.changes.isVisible(), timeout=5000)
+    qtbot.wait(300)
+    assert not cut(running)
+    stopped(running, qtbot)
 
 
 def test_a_change_that_comes_while_the_run_ends_does_no_harm(running: Any, qtbot: Any) -> None:

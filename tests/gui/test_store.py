@@ -43,6 +43,20 @@ def test_a_new_edit_ends_the_redo_history_and_no_change_is_no_entry() -> None:
     assert not store.steps.can_redo
 
 
+def test_equal_recipes_are_held_once() -> None:
+    store = RecipeStore("rigid")
+    first = store.entry
+    step = {"stages.rigid.descent.step": 0.25}
+    store.edit(store.recipe.with_values(step))
+    edited = store.entry
+    store.load_preset("rigid")
+    assert store.entry is first
+    store.edit(store.recipe.with_values(step))
+    assert store.entry is edited
+    store.steps.undo()
+    assert store.entry is first
+
+
 def test_files(tmp_path: Path) -> None:
     store = RecipeStore("rigid")
     store.edit(store.recipe.with_values({"seed": 7}))
