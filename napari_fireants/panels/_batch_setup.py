@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -148,7 +148,9 @@ class BatchSetup(QWidget):
         edited = " (edited)" if entry.edited else ""
         self.preset.blockSignals(True)
         self.preset.clear()
-        self.preset.addItem(f"{name}{edited}, as in Register", None)
+        self.preset.addItem("As in Register", None)
+        tip = f"{name}{edited}, the recipe of the Register dock at present"
+        self.preset.setItemData(0, tip, Qt.ItemDataRole.ToolTipRole)
         self.preset.insertSeparator(1)
         offer_presets(self.preset, self._controller.presets)
         self.preset.setCurrentIndex(0 if chosen is None else max(0, index_of(self.preset, chosen)))

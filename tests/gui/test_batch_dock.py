@@ -213,14 +213,16 @@ def test_a_session_that_is_shut_down_ends_the_batch(filled: Any, qtbot: Any, rec
 
 def test_a_preset_of_its_own_for_the_batch(filled: Any, recipe: Any) -> None:
     combo = filled.setup.preset
-    assert combo.currentText() == "test, as in Register"
+    assert combo.currentText() == "As in Register"
+    assert combo.itemData(0, Qt.ItemDataRole.ToolTipRole).startswith("test, the recipe")
     filled.controller.presets.save("lab", recipe(steps=3))
     combo.setCurrentIndex(combo.findText("lab"))
     assert filled.setup.recipe.name == "lab"
     filled.controller.store.load_preset("rigid")
     assert combo.currentText() == "lab"
     filled.controller.presets.delete("lab")
-    assert combo.currentText() == "rigid, as in Register"
+    assert combo.currentText() == "As in Register"
+    assert combo.itemData(0, Qt.ItemDataRole.ToolTipRole).startswith("rigid, the recipe")
     assert filled.setup.recipe.name == "rigid"
     combo.setCurrentIndex(combo.findText("affine"))
     assert filled.setup.recipe.name == "affine"
