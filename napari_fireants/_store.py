@@ -11,7 +11,6 @@ from psygnal import Signal
 from fireants_engine.recipe.models import Recipe
 from napari_fireants._undo import UndoStack
 
-
 RECENT = 16  # recipes that are shared when they come again
 
 
