@@ -5,12 +5,13 @@
 #   .venv-peers            antspyx, picsl-greedy
 #   .venv-peers-elastix    itk-elastix
 #   .venv-peers-fireants   fireants (its licence restricts use: it is only run, as another program)
+#   .venv-peers-epi        PyHySCO (GPL: it is only run, as another program)
 #   .venv-peers-packages   monai, kornia, hf-deepali, scipy, SimpleITK: for kernels.py --packages
 #
 # Idempotent: an environment that already holds its pinned packages is left alone.
 #
 #   benchmarks/peers/setup.sh                          # all
-#   benchmarks/peers/setup.sh elastix                  # one: peers, elastix, fireants or packages
+#   benchmarks/peers/setup.sh elastix                  # one: peers, elastix, fireants, epi or packages
 #   PYTHON=python3.12 benchmarks/peers/setup.sh        # another interpreter
 set -euo pipefail
 
@@ -18,6 +19,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 peers=(picsl-greedy==1.4.0.3 antspyx==0.6.3 SimpleITK numpy)
 elastix=(itk-elastix==0.25.4 SimpleITK numpy)
 fireants=(fireants==1.5.0 torch==2.13.0 SimpleITK numpy)
+epi=(PyHySCO==0.0.4 torch==2.13.0 numpy nibabel)
 packages=(torch==2.13.0 monai==1.6.1 kornia==0.9.0 kornia-rs==0.2.0 hf-deepali==0.6.5 scipy==1.17.1
   SimpleITK==2.5.7 numpy)
 
@@ -51,6 +53,9 @@ prepare() { # venv, requirements
     install "$venv" torch==2.13.0 SimpleITK numpy scipy tqdm matplotlib nibabel pandas \
       scikit-image hydra-core
     install "$venv" --no-deps fireants==1.5.0
+  elif [ "$venv" = "$root/.venv-peers-epi" ]; then
+    install "$venv" torch==2.13.0 numpy scipy matplotlib nibabel # first and pinned
+    install "$venv" --no-deps PyHySCO==0.0.4
   elif [ "$venv" = "$root/.venv-peers-packages" ]; then
     install "$venv" torch==2.13.0 numpy # first and pinned: the others would take any
     install "$@"
@@ -66,11 +71,13 @@ for name in "${@:-all}"; do
     peers) prepare "$root/.venv-peers" "${peers[@]}" ;;
     elastix) prepare "$root/.venv-peers-elastix" "${elastix[@]}" ;;
     fireants) prepare "$root/.venv-peers-fireants" "${fireants[@]}" ;;
+    epi) prepare "$root/.venv-peers-epi" "${epi[@]}" ;;
     packages) prepare "$root/.venv-peers-packages" "${packages[@]}" ;;
     all)
       prepare "$root/.venv-peers" "${peers[@]}"
       prepare "$root/.venv-peers-elastix" "${elastix[@]}"
       prepare "$root/.venv-peers-fireants" "${fireants[@]}"
+      prepare "$root/.venv-peers-epi" "${epi[@]}"
       prepare "$root/.venv-peers-packages" "${packages[@]}"
       ;;
     *) echo "unknown environment: $name" >&2; exit 2 ;;

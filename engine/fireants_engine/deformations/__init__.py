@@ -5,6 +5,7 @@ from fireants_engine.deformations.compositive import Compositive, FreeForm
 from fireants_engine.deformations.linear import AffineMap, Rigid, Similarity, Translation
 from fireants_engine.deformations.motion import Motion, Pulled, Views
 from fireants_engine.deformations.pair import IMAGE, FeatureExtractor, Pair, Source
+from fireants_engine.deformations.phase_encode import PhaseEncode
 from fireants_engine.deformations.symmetric import Symmetric
 from fireants_engine.deformations.velocity import StationaryVelocity
 
@@ -18,6 +19,7 @@ __all__ = [
     "FreeForm",
     "Motion",
     "Pair",
+    "PhaseEncode",
     "Pulled",
     "Rigid",
     "Similarity",

@@ -88,6 +88,10 @@ class Deformation(ABC):
     def transform(self, pair: Pair, state: Any) -> Transform:
         """The map fixed mm -> moving mm that this state of one pair stands for."""
 
+    def found(self, pair: Pair, state: Any) -> Any:
+        """What this state of one pair tells beyond `transform`; None where that is all."""
+        return None
+
     @abstractmethod
     def realigned(self, state: Any, change: Callable[[Affine], Affine]) -> Any:
         """The state with the affine part A of each pair's map `A o W` replaced by `change(A)`."""
@@ -96,6 +100,6 @@ class Deformation(ABC):
         """What makes the map of one pair useless, to follow "would"; None where nothing does."""
         return None
 
-    def settle(self, state: Any) -> tuple[Any, Folds | None]:
+    def settle(self, pair: Pair, state: Any) -> tuple[Any, Folds | None]:
         """What a level leaves of one pair, without sampling folds; None where none can occur."""
         return state, None

@@ -29,7 +29,7 @@ class Single(Dense):
     def transform(self, pair: Pair, state: DenseState) -> Transform:
         return Chain([Displacement(state.u, pair.fixed_grid), *state.affines])
 
-    def settle(self, state: DenseState) -> tuple[DenseState, Folds]:
+    def settle(self, pair: Pair, state: DenseState) -> tuple[DenseState, Folds]:
         u, before, after = unfold(state.u)
         return replace(state, u=u), Folds(before - after, after, after / u[0, 0].numel())
 

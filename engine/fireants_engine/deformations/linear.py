@@ -91,7 +91,7 @@ class Linear(Deformation):
     def with_variable(self, state: LinearState, variable: Tensor) -> LinearState:
         return replace(state, params=variable)
 
-    def _delta(self, state: LinearState, params: Tensor) -> Tensor:
+    def delta(self, state: LinearState, params: Tensor) -> Tensor:
         """Homogeneous (N, d+1, d+1) matrices of D(params), mm; differentiable."""
         dim = state.bases[0].dim
         linear = self.linear(params[:, dim:] / params.new_tensor(state.radii_mm)[:, None], dim)
@@ -104,7 +104,7 @@ class Linear(Deformation):
     def motion(self, pair: Pair, state: LinearState, ctx: ExecutionContext) -> Motion:
         # the few small products in float64: world origins may be far away
         wide = torch.float64 if ctx.device.type != "mps" else torch.float32
-        delta = self._delta(state, state.params.to(wide))
+        delta = self.delta(state, state.params.to(wide))
         each = list(zip(pair.each, state.bases, strict=True))
         left = [one.moving_grid.matrix("mm", "voxel") for one, _ in each]
         right = [base.matrix @ one.fixed_grid.matrix("voxel", "mm") for one, base in each]
@@ -138,7 +138,7 @@ class Linear(Deformation):
 
     def realigned(self, state: LinearState, change: Callable[[Affine], Affine]) -> LinearState:
         """Parameters begin at zero again, about where the centre has come to."""
-        delta = self._delta(state, state.params.detach().cpu().double()).numpy()
+        delta = self.delta(state, state.params.detach().cpu().double()).numpy()
         bases, centres = [], []
         for one, base, centre in zip(delta, state.bases, state.centres_mm, strict=True):
             now = Affine(one @ base.matrix, base.centre_mm)
@@ -153,7 +153,7 @@ class Linear(Deformation):
 
         Terms that look at the overlap alone (MI) may gain by it; no images are related so.
         """
-        linear = self._delta(state, state.params.detach().cpu().double())[0, :-1, :-1].numpy()
+        linear = self.delta(state, state.params.detach().cpu().double())[0, :-1, :-1].numpy()
         if np.linalg.det(linear) <= 0:
             return "mirror the image"
         scales = np.linalg.svd(linear, compute_uv=False)
@@ -163,7 +163,7 @@ class Linear(Deformation):
         return f"stretch the image {most:.2g} times" if most > _SCALES[1] else None
 
     def transform(self, pair: Pair, state: LinearState) -> Transform:
-        delta = self._delta(state, state.params.detach().cpu().double())
+        delta = self.delta(state, state.params.detach().cpu().double())
         affine = Affine(delta[0].numpy() @ state.bases[0].matrix, pair.fixed_grid.centre_mm)
         if state.warp is None:
             return affine

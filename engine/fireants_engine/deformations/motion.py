@@ -50,7 +50,8 @@ class Views:
     motion: Motion | None = None
 
 
-def _product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+def product(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """Of two weights, None standing for 1."""
     if a is None or b is None:
         return b if a is None else a
     return a * b
@@ -109,7 +110,7 @@ class Pulled(Motion):
 
     def mask(self, pair: Pair, ctx: ExecutionContext) -> Tensor | None:
         """Product of both masks on the fixed grid."""
-        return _product(pair.fixed_mask, self.mask_of("moving", pair, ctx))
+        return product(pair.fixed_mask, self.mask_of("moving", pair, ctx))
 
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         mask = self.mask(pair, ctx)
@@ -133,7 +134,7 @@ class LinearlyPulled(Pulled):
         mask = self.mask(pair, ctx)
         inside = self.carried(pair.field_of_view, pair, ctx)
         moving = self.pulled(pair.moving, pair, ctx)
-        return Views(pair.fixed, moving, _product(inside, mask), mask, self)
+        return Views(pair.fixed, moving, product(inside, mask), mask, self)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Halfway(Motion):
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         own, other = self._fixed(), Pulled(self.matrix, self.u_moving)
         fixed, moving = own.pulled(pair.fixed, pair, ctx), other.pulled(pair.moving, pair, ctx)
-        mask = _product(own.mask_of("fixed", pair, ctx), other.mask_of("moving", pair, ctx))
+        mask = product(own.mask_of("fixed", pair, ctx), other.mask_of("moving", pair, ctx))
         return Views(fixed, moving, mask, mask, self)
 
     def points(self, fixed: Tensor, pair: int = 0) -> Tensor:

@@ -68,6 +68,8 @@ class Pair:
     N is 1 but in a batch, which `stack` makes: then `each` are its pairs alone, and the grids (the
     first pair's) stand for what all have in common, sizes and spacings.
     others: the same for every other Source that a term asks for; landmarks: in mm.
+    zooms_mm: voxel sizes (array axes) of the fixed and of the moving image themselves, which a
+    level's grids do not tell; () where they are those of the grids.
     """
 
     fixed: Tensor
@@ -79,6 +81,7 @@ class Pair:
     others: Mapping[Source, Pair] = field(default_factory=dict)
     landmarks: Landmarks | None = None
     members: tuple[Pair, ...] = ()
+    zooms_mm: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def stack(cls, pairs: Sequence[Pair]) -> Pair:

@@ -67,7 +67,7 @@ class Symmetric(Composed):
     def transform(self, pair: Pair, state: DenseState) -> Transform:
         return Chain([Displacement(self.whole(state), pair.fixed_grid), *state.affines])
 
-    def settle(self, state: DenseState) -> tuple[DenseState, Folds]:
+    def settle(self, pair: Pair, state: DenseState) -> tuple[DenseState, Folds]:
         done = [unfold(half) for half in state.u.split(1)]
         state = replace(state, u=torch.cat([u for u, _, _ in done]))
         removed = sum(before - after for _, before, after in done)

@@ -82,7 +82,7 @@ class StationaryVelocity(Dense):
         u = self._displacement(self._fresh(state))
         return Chain([Displacement(u, pair.fixed_grid), *state.affines])
 
-    def settle(self, state: VelocityState) -> tuple[VelocityState, Folds]:
+    def settle(self, pair: Pair, state: VelocityState) -> tuple[VelocityState, Folds]:
         state = self._fresh(state)
         left = int(strict_fold_mask(self._displacement(state)).sum())
         return state, Folds(0, left, left / state.u[0, 0].numel())

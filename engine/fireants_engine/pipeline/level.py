@@ -95,7 +95,8 @@ class LevelRun:
         """Take the stage as it stands."""
         stage = self.course.stage
         self.stage, self.deformation, self.stop = stage.name, stage.deformation, stage.stop
-        self.descent, self.max_steps = stage.descent, stage.pyramid.levels[self.number].max_steps
+        level = stage.pyramid.levels[self.number]
+        self.descent, self.max_steps, self.step = stage.descent, level.max_steps, level.step
         self.terms = self.course.terms(self.number)
 
     @property
@@ -128,7 +129,8 @@ class LevelRun:
     def _step(self) -> Tensor:
         """One update; the losses before it."""
         model, state = self.deformation, self.state
-        step = self.descent.step_at(self._taken - self._begun, self.max_steps)
+        done = self._taken - self._begun
+        step = self.step * self.descent.step_at(done, self.max_steps)
         leaf = model.variable(state).detach().requires_grad_(True)
         total = self.loss(self.pair, self._losses, model.with_variable(state, leaf))
         (grad,) = torch.autograd.grad(total.sum(), leaf)
@@ -319,7 +321,7 @@ class LevelRun:
         if not math.isfinite(loss):
             return
         with torch.no_grad():
-            track.state, folds = self.deformation.settle(track.state)
+            track.state, folds = self.deformation.settle(pair, track.state)
             if folds is not None and folds.removed:
                 losses = self.bound(pair) if losses is None else losses
                 loss = float(self.loss(pair, losses, track.state))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from fireants_engine.errors import DivergedError
 from fireants_engine.pipeline import events as ev
@@ -33,13 +34,17 @@ class Clock:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage leaves behind of one pair; error: why there is no more than its start."""
+    """What a stage leaves behind of one pair; error: why there is no more than its start.
+
+    found: what the deformation tells beyond its transform (`Deformation.found`).
+    """
 
     transform: Transform
     outcome: ev.Outcome
     loss: float
     levels: tuple[ev.LevelFinished, ...]
     error: DivergedError | None = None
+    found: Any = None
 
 
 @dataclass(frozen=True)

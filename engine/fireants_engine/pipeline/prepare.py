@@ -100,6 +100,26 @@ def normalise(
     return out[None]
 
 
+def by_signal(fixed: Image, moving: Image, ctx: ExecutionContext) -> list[Tensor]:
+    """Both images (1, C, *spatial) with the sum of every channel that of the first fixed one.
+
+    In units of the robust range of that channel; nothing is cut off, no background taken away:
+    what a field moves stays, and only the receiver's gain differs. A channel without signal is 0.
+    """
+    (low, high), *_ = intensity_ranges(fixed, ctx)
+    unit = high - min(low, 0.0)
+    out, wanted = [], None
+    for image in (fixed, moving):
+        data = torch.empty(image.data.shape, device=ctx.device, dtype=ctx.dtype)
+        for c, raw in enumerate(image.data):
+            channel = _computable(raw, ctx)
+            total = channel.double().clamp(min=0).sum().item() if unit > 0 else 0.0
+            wanted = total / unit if wanted is None and unit > 0 else wanted
+            data[c] = channel * (wanted / total) if wanted and total > 0 else 0.0
+        out.append(data[None])
+    return out
+
+
 def fill_outside(values: Tensor, weight: Tensor) -> Tensor:
     """`values` (1, C, *spatial) where `weight` (1, 1, *spatial) > 0, elsewhere a smooth extension.
 
@@ -150,14 +170,17 @@ class Prepared:
         ctx: ExecutionContext,
         extras: Extras | None = None,
         names: Collection[str] = (),
+        intensities: str = "range",
     ) -> Prepared:
         """The pair, and of `extras` the inputs called `names`.
+
+        intensities: `range` (`normalise`) or `signal` (`by_signal`); further images by range.
 
         Raises InputError when the two images cannot be registered or an input does not fit.
         """
         check_pair(fixed, moving)
         extras = extras or Extras()
-        base = cls._images(fixed, moving, ctx)
+        base = cls._images(fixed, moving, ctx, intensities)
         others = {}
         for name in names:
             if name == LABELS:
@@ -177,18 +200,22 @@ class Prepared:
         return replace(base, others=others, landmarks=extras.landmarks)
 
     @classmethod
-    def _images(cls, fixed: Image, moving: Image, ctx: ExecutionContext) -> Prepared:
-        ranges = [intensity_ranges(image, ctx) for image in (fixed, moving)]
-        spans = common_spans(*ranges)
+    def _images(
+        cls, fixed: Image, moving: Image, ctx: ExecutionContext, intensities: str = "range"
+    ) -> Prepared:
         masks = [_mask(image, ctx) for image in (fixed, moving)]
-
-        def prepared(image: Image, k: int) -> Tensor:
-            values, chosen = normalise(image, ctx, ranges[k], spans[k]), masks[k]
-            return values if chosen is None else fill_outside(values, chosen)
-
+        if intensities == "signal":
+            both = by_signal(fixed, moving, ctx)
+        else:
+            ranges = [intensity_ranges(image, ctx) for image in (fixed, moving)]
+            spans = common_spans(*ranges)
+            each = zip((fixed, moving), ranges, spans, masks, strict=True)
+            both = [
+                values if mask is None else fill_outside(values, mask)
+                for values, mask in ((normalise(i, ctx, r, s), m) for i, r, s, m in each)
+            ]
         return cls(
-            prepared(fixed, 0),
-            prepared(moving, 1),
+            *both,
             fixed.grid,
             moving.grid,
             fixed_mask=masks[0],
@@ -241,6 +268,7 @@ class Prepared:
             moving_grid=moving_grid,
             fixed_mask=shrink_mask(own.fixed_mask, fixed_grid),
             moving_mask=shrink_mask(own.moving_mask, moving_grid),
+            zooms_mm=(self.fixed_grid.spacing_zyx, self.moving_grid.spacing_zyx),
         )
         return (
             pair if source.channels is None and source.masks == "both" else pair.looked_at(source)

@@ -16,10 +16,14 @@ from fireants_engine.sizes import level_size
 
 @dataclass(frozen=True)
 class Level:
-    """shrink: voxel size relative to the finest spacing (fractions allowed, >= 1)."""
+    """shrink: voxel size relative to the finest spacing (fractions allowed, >= 1).
+
+    step: factor of the descent's step.
+    """
 
     shrink: float
     max_steps: int
+    step: float = 1.0
 
 
 @dataclass(frozen=True)

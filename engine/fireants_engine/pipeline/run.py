@@ -39,10 +39,14 @@ _OUT_OF_MEMORY = ("out of memory", "allocate memory", "enough memory", "alloc_fa
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages in order and where to start: the moments of the images, or a given transform."""
+    """Stages in order and where to start: the moments of the images, or a given transform.
+
+    intensities: how the images are brought to a common scale (`Prepared.create`).
+    """
 
     stages: tuple[Stage, ...]
     start: Moments | Centre | Transform | None = None
+    intensities: str = "range"
 
     def needs(self) -> list[tuple[str, str]]:
         """(stage, name of an input that one of its terms needs)."""
@@ -145,7 +149,7 @@ def _members(plan: Plan, cases: Sequence[Case], ctx: ExecutionContext) -> list[M
     members = [
         Member(
             number,
-            Prepared.create(case.fixed, case.moving, ctx, case.extras, names),
+            Prepared.create(case.fixed, case.moving, ctx, case.extras, names, plan.intensities),
             Previewer(case.moving, case.fixed.grid),
             Affine.identity(case.fixed.dim),
         )

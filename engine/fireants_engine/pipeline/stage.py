@@ -150,7 +150,8 @@ class _Passage:
             loss = levels[-1].loss
         elif self.outcome is ev.Outcome.DIVERGED:
             error = never_valid(stage.name)
-        transform = self.member.transform
+        transform, found = self.member.transform, None
         if self.reached is not None:
             transform = stage.deformation.transform(*self.reached)
-        return StageResult(transform, self.outcome, loss, levels, error)
+            found = stage.deformation.found(*self.reached)
+        return StageResult(transform, self.outcome, loss, levels, error, found)

@@ -7,6 +7,7 @@ from fireants_engine import regularise, similarity
 from fireants_engine.deformations import Deformation, FeatureExtractor, Source
 from fireants_engine.errors import RecipeError
 from fireants_engine.features import MIND, Distance, OneHot
+from fireants_engine.geometry import Encoding
 from fireants_engine.optimise import SGD, Adam, Descent, LevenbergMarquardt, Stop
 from fireants_engine.pipeline import Centre, Level, Moments, Plan, Pyramid, Stage
 from fireants_engine.pipeline.inputs import LABELS
@@ -25,6 +26,7 @@ _DEFORMATIONS: dict[type, type[Deformation]] = {
     d.SymmetricSpec: shapes.Symmetric,
     d.VelocitySpec: shapes.StationaryVelocity,
     d.FreeFormSpec: shapes.FreeForm,
+    d.PhaseEncodeSpec: shapes.PhaseEncode,
 }
 _TERMS: dict[type, type[Term]] = {
     t.SSDSpec: similarity.SSD,
@@ -40,6 +42,7 @@ _TERMS: dict[type, type[Term]] = {
     t.JacobianSpec: regularise.JacobianPenalty,
     t.BendingSpec: regularise.Bending,
     t.InverseConsistencySpec: regularise.InverseConsistency,
+    t.BarrierSpec: regularise.StretchBarrier,
 }
 _DESCENTS: dict[type, type[Descent]] = {
     o.AdamSpec: Adam,
@@ -49,7 +52,10 @@ _DESCENTS: dict[type, type[Descent]] = {
 
 
 def _deformation(spec: d.DeformationSpec) -> Deformation:
-    return _DEFORMATIONS[type(spec)](**spec.model_dump(exclude={"kind"}))
+    values = spec.model_dump(exclude={"kind", "volumes"})
+    if isinstance(spec, d.PhaseEncodeSpec):
+        values["volumes"] = tuple(Encoding.parse(v.direction, v.readout_s) for v in spec.volumes)
+    return _DEFORMATIONS[type(spec)](**values)
 
 
 def _features(spec: t.FeatureSpec) -> FeatureExtractor | None:
@@ -103,7 +109,7 @@ def _start(spec: m.IdentityStart | m.CentreStart | m.MomentsStart) -> Moments | 
 
 def build_stage(spec: m.StageSpec) -> Stage:
     """The pipeline's Stage for one stage of a recipe."""
-    levels = tuple(Level(level.shrink, level.max_steps) for level in spec.pyramid.levels)
+    levels = tuple(Level(level.shrink, level.max_steps, level.step) for level in spec.pyramid.levels)
     return Stage(
         name=spec.name,
         deformation=_deformation(spec.deformation),
@@ -122,4 +128,4 @@ def build(recipe: m.Recipe) -> Plan:
     stages = tuple(build_stage(stage) for stage in recipe.stages if stage.enabled)
     if not stages:
         raise RecipeError("The recipe has no enabled stage; enable at least one.")
-    return Plan(stages, _start(recipe.start))
+    return Plan(stages, _start(recipe.start), recipe.intensities)

@@ -45,8 +45,8 @@ class AffineSpec(_LinearSpec):
     kind: Literal["affine"] = "affine"
 
 
-class _DenseSpec(Spec):
-    """What the dense deformations have."""
+class _SmoothedSpec(Spec):
+    """What the deformations with a value per voxel have."""
 
     kind: Any
     sigma_grad_mm: float = setting(
@@ -71,6 +71,11 @@ class _DenseSpec(Spec):
         "faster where it is wide, less even in all directions.", title="Smoothing window",
         advanced=True,
     )  # fmt: skip
+
+
+class _DenseSpec(_SmoothedSpec):
+    """What the dense deformations have."""
+
     axis_weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = setting(
         (), "Factor of the update along each voxel axis i, j(, k) of the fixed image: 1 free, "
         "0 held; empty: all free.", title="Axis weights", max_length=3, advanced=True,
@@ -120,6 +125,55 @@ class FreeFormSpec(_DenseSpec):
     kind: Literal["free_form"] = "free_form"
 
 
+class VolumeSpec(Spec):
+    """How one EPI volume was read out."""
+
+    direction: Literal["i", "i-", "j", "j-", "k", "k-"] = Field(
+        title="Phase encoding", description="Voxel axis of the stored image, and - where it runs "
+        "the other way (BIDS PhaseEncodingDirection). It is never guessed.",
+    )  # fmt: skip
+    readout_s: float = Field(
+        title="Readout time", description="Total readout time; 0 for a volume without distortion.",
+        ge=0, lt=10, json_schema_extra={"unit": "s"},
+    )  # fmt: skip
+
+
+class PhaseEncodeSpec(_SmoothedSpec):
+    """One off-resonance field that bends EPI volumes along their phase encoding (thesis 6.2)."""
+
+    kind: Literal["phase_encode"] = "phase_encode"
+    volumes: tuple[VolumeSpec, ...] = Field(
+        default=(),
+        title="Volumes",
+        description="Readout of each volume: fixed, moving (more than two: one per channel). "
+        "The workflow fills them in from sidecars.",
+    )
+    with_motion: bool = setting(
+        False, "Also estimate how each volume after the first has moved (6 numbers each).",
+        title="Head motion",
+    )  # fmt: skip
+    modulate: bool = setting(
+        True, "Signal is moved and not lost: multiply by the stretch. For SSD; off for LNCC and "
+        "MI, which scale locally.", title="Keep the signal",
+    )  # fmt: skip
+    start: Literal["transport", "zero"] = setting(
+        "transport", "transport: begin where the signal of each line comes to match; zero: "
+        "without a field.", title="Begin with", advanced=True,
+    )  # fmt: skip
+    sigma_grad_mm: float = setting(
+        2.0, "Smoothing of each update of the field, along all axes.",
+        title="Update smoothing", unit="mm", ge=0, le=100,
+    )  # fmt: skip
+    sigma_warp_mm: float = setting(
+        0.0, "Smoothing of the whole field after each step.",
+        title="Field smoothing", unit="mm", ge=0, le=100,
+    )  # fmt: skip
+    warp_floor_vox: float = setting(
+        0.0, "Field smoothing is at least this many voxels of the level.",
+        title="Field smoothing, at least", unit="voxels", ge=0, le=20, advanced=True,
+    )  # fmt: skip
+
+
 LinearSpec = TranslationSpec | RigidSpec | SimilaritySpec | AffineSpec
 DenseSpec = GreedySpec | SymmetricSpec | VelocitySpec | FreeFormSpec
-DeformationSpec = Annotated[LinearSpec | DenseSpec, Field(discriminator="kind")]
+DeformationSpec = Annotated[LinearSpec | DenseSpec | PhaseEncodeSpec, Field(discriminator="kind")]

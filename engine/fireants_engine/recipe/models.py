@@ -15,12 +15,13 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from fireants_engine.errors import RecipeError
-from fireants_engine.recipe.deformations import DeformationSpec, LinearSpec
+from fireants_engine.recipe.deformations import DeformationSpec, LinearSpec, PhaseEncodeSpec
 from fireants_engine.recipe.descents import AdamSpec, DescentSpec, LMSpec
 from fireants_engine.recipe.files import read_data, write_text
 from fireants_engine.recipe.paths import assign, explain
 from fireants_engine.recipe.spec import Spec, setting
 from fireants_engine.recipe.terms import (
+    BarrierSpec,
     InverseConsistencySpec,
     RegulariserSpec,
     TermSpec,
@@ -69,6 +70,10 @@ class LevelSpec(Spec):
         100, "Iterations at the most; a plateau ends the level earlier.",
         title="Steps at most", ge=1, le=100000,
     )  # fmt: skip
+    step: float = setting(
+        1.0, "Factor of the step on this level: below 1 where the level before has come near.",
+        title="Step factor", gt=0, le=10, advanced=True,
+    )  # fmt: skip
 
 
 class PyramidSpec(Spec):
@@ -112,9 +117,10 @@ class StageSpec(Spec):
     @model_validator(mode="after")
     def _fits(self) -> StageSpec:
         linear = isinstance(self.deformation, LinearSpec)
-        if linear and isinstance(self.descent, LMSpec):
+        field = isinstance(self.deformation, PhaseEncodeSpec)
+        if (linear or field) and isinstance(self.descent, LMSpec):
             raise ValueError(
-                "levenberg_marquardt works voxel by voxel; choose adam for a "
+                "levenberg_marquardt solves for a vector per voxel; choose adam for a "
                 f"{self.deformation.kind} stage"
             )
         for term in self.terms:
@@ -125,6 +131,8 @@ class StageSpec(Spec):
             halves = self.deformation.kind == "symmetric"
             if isinstance(term, InverseConsistencySpec) and not halves:
                 raise ValueError("inverse_consistency compares the halves of a symmetric stage")
+            if isinstance(term, BarrierSpec) and not field:
+                raise ValueError("stretch_barrier is for the lines of a phase_encode stage")
         return self
 
     @model_validator(mode="before")
@@ -144,6 +152,11 @@ class Recipe(Spec):
     name: str = setting("custom", "A short name.", title="Name", min_length=1)
     description: str = setting("", "One sentence: what it is for.", title="Description")
     start: Start = MomentsStart()
+    intensities: Literal["range", "signal"] = setting(
+        "range", "range: each image by its own range of intensities. signal: both by one factor "
+        "that makes their sums equal, nothing cut off - for EPI, where signal is moved and not "
+        "lost.", title="Intensities", advanced=True,
+    )  # fmt: skip
     stages: tuple[StageSpec, ...] = Field(title="Stages", description="Run in this order.")
     seed: int = setting(0, "Seed of everything random.", title="Seed", ge=0, le=2**64 - 1)
 

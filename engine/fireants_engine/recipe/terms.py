@@ -218,6 +218,12 @@ class InverseConsistencySpec(_TermSpec):
     kind: Literal["inverse_consistency"] = "inverse_consistency"
 
 
+class BarrierSpec(_TermSpec):
+    """No bound on what a fold costs: keeps every volume of a phase_encode stage invertible."""
+
+    kind: Literal["stretch_barrier"] = "stretch_barrier"
+
+
 RegulariserSpec = (
     DiffusionSpec
     | ElasticSpec
@@ -225,5 +231,6 @@ RegulariserSpec = (
     | JacobianSpec
     | BendingSpec
     | InverseConsistencySpec
+    | BarrierSpec
 )
 TermSpec = Annotated[SimilaritySpec | RegulariserSpec, Field(discriminator="kind")]

@@ -1,5 +1,6 @@
 """Regularisers: terms that look at the warp alone."""
 
+from fireants_engine.regularise.barrier import StretchBarrier
 from fireants_engine.regularise.base import Regulariser
 from fireants_engine.regularise.inverse_consistency import InverseConsistency
 from fireants_engine.regularise.jacobian import JacobianPenalty
@@ -13,4 +14,5 @@ __all__ = [
     "JacobianPenalty",
     "Laplacian",
     "Regulariser",
+    "StretchBarrier",
 ]

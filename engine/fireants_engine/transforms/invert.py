@@ -14,14 +14,19 @@ from fireants_engine.kernels import chosen_for
 _POINTS_AT_ONCE = 1_000_000
 
 
+def resize_field(field: Tensor, shape: Sequence[int]) -> Tensor:
+    """(N, C, *spatial) linearly on another size over the same field of view."""
+    mode = "trilinear" if len(shape) == 3 else "bilinear"
+    return F.interpolate(field, size=tuple(shape), mode=mode, align_corners=False)
+
+
 def resize_displacement(field: Tensor, shape: tuple[int, ...], power: int = -1) -> Tensor:
     """Linear resampling of a voxel field to another size over the same field of view.
 
     Values are multiplied per axis by (new size / old size)^(-power): power -1 for displacements,
     1 for gradients by them, 2 for squared gradients. Never cubic (thesis 3.5).
     """
-    mode = "trilinear" if len(shape) == 3 else "bilinear"
-    out = F.interpolate(field, size=shape, mode=mode, align_corners=False)
+    out = resize_field(field, shape)
     ratio = [(n / o) ** -power for n, o in zip(shape, field.shape[2:], strict=True)]
     scale = torch.tensor(ratio, dtype=out.dtype, device=out.device)
     return out.mul_(scale.view(1, -1, *(1,) * len(shape)))
