@@ -41,6 +41,11 @@ def _how_options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
         help="change a recipe value, such as stages.greedy.descent.step=0.3 (repeatable)",
     )  # fmt: skip
+    _place_options(parser)
+
+
+def _place_options(parser: argparse.ArgumentParser) -> None:
+    """Where it runs, and what it says."""
     parser.add_argument("--seed", type=int, metavar="N", help="seed of everything random")
     parser.add_argument(
         "--device", default="auto", metavar="D", help="auto, cpu, cuda, cuda:I, mps"
@@ -154,6 +159,58 @@ def _batch_parser(commands: argparse._SubParsersAction) -> None:
     _how_options(batch)
 
 
+EPI = """
+Directions and readout times come from BIDS sidecars beside the images when they are not given; a
+missing one is an error, never guessed. OUT then holds corrected.nii.gz, up_corrected.nii.gz,
+down_corrected.nii.gz (signal spread again by the stretch), restored.nii.gz (least squares),
+field_hz.nii.gz, shift_vox.nii.gz (of UP), warp_up.nii.gz, warp_down.nii.gz (ITK: true points to
+points of the volume), unrecoverable.nii.gz (in how many volumes a voxel is lost), acqparams.txt
+(FSL), series_corrected.nii.gz with --series, recipe.yaml, report.json, report.html, events.jsonl.
+Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved).
+"""
+
+
+def _epi_parser(commands: argparse._SubParsersAction) -> None:
+    epi = commands.add_parser(
+        "epi",
+        help="correct the distortion of EPI with reversed phase encoding, or by a field map",
+        description="Find the field that bends EPI volumes UP and DOWN (or more), and undo it.",
+        epilog=EPI,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    epi.add_argument("volumes", nargs="+", type=Path, metavar="UP DOWN",
+                     help="volumes that were read out differently")  # fmt: skip
+    epi.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
+    epi.add_argument("--pe-up", metavar="PE", help="phase encoding of UP: i, i-, j, j-, k or k-")
+    epi.add_argument("--pe-down", metavar="PE", help="phase encoding of DOWN")
+    epi.add_argument("--readout", type=float, metavar="S", help="total readout time in seconds")
+    epi.add_argument("--readout-down", type=float, metavar="S", help="of DOWN, where it differs")
+    epi.add_argument("--acqparams", type=Path, metavar="FILE",
+                     help="FSL's file instead, one row per volume")  # fmt: skip
+    epi.add_argument("--mixed-axes", action="store_true",
+                     help="two volumes along different axes are meant")  # fmt: skip
+    epi.add_argument("--motion", action="store_true",
+                     help="also estimate how the volumes have moved")  # fmt: skip
+    epi.add_argument("--structural", type=Path, metavar="T2",
+                     help="image of the true anatomy, aligned with the volumes")  # fmt: skip
+    epi.add_argument("--field-map", type=Path, metavar="HZ",
+                     help="field map in Hz, instead of finding the field")  # fmt: skip
+    epi.add_argument("--method", choices=("field", "pairwise"), default="field",
+                     help="pairwise: inverted half deformation of a registration")  # fmt: skip
+    epi.add_argument("--combine", choices=("jacobian", "plain", "least-squares"),
+                     default="jacobian", help="what corrected.nii.gz is (jacobian)")  # fmt: skip
+    epi.add_argument("--series", type=Path, metavar="4D", help="series to correct by the field")
+    epi.add_argument("--series-pe", metavar="PE", help="its phase encoding (sidecar)")
+    epi.add_argument("--series-readout", type=float, metavar="S", help="its readout time (sidecar)")
+    epi.add_argument("--series-acqparams", type=Path, metavar="FILE",
+                     help="FSL's rows instead: one, or one per volume")  # fmt: skip
+    _place_options(epi)
+    epi.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
+        help="change a recipe value, such as stages.field.descent.step=0.3 (repeatable)",
+    )  # fmt: skip
+
+
 CHAIN = """
 Each OUT is a run directory or a transform file of ITK or ANTs (.mat, .txt, .tfm, .h5, or a
 displacement field); points go through them first to last, and images are interpolated once.
@@ -217,6 +274,7 @@ def make_parser() -> argparse.ArgumentParser:
     _run_parser(commands)
     _forecast_parser(commands)
     _batch_parser(commands)
+    _epi_parser(commands)
     _use_parsers(commands)
     presets = commands.add_parser("presets", help="list the packaged recipes, or print one")
     presets.add_argument("name", nargs="?", metavar="NAME")
@@ -240,6 +298,8 @@ def _dispatch(argv: Sequence[str] | None) -> int:
             from fireants_engine.cli.forecast import command
         case "batch":
             from fireants_engine.cli.batch import batch as command
+        case "epi":
+            from fireants_engine.cli.epi import epi as command
         case "apply":
             from fireants_engine.cli.use import apply as command
         case "points":

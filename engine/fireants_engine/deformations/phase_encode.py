@@ -157,16 +157,9 @@ class PhaseEncode(Deformation):
         if not numbers:
             return torch.zeros_like(state.u[:1])
         a, b = max(numbers, key=lambda both: abs(scales[both[0]] - scales[both[1]]))
-        many = len(self.volumes) > 2
-        images = [
-            pair.fixed[:, :1] if k == 0 else pair.moving[:, k - 1 : k] if many else pair.moving[:, :1]
-            for k in (a, b)
-        ]
         still = replace(motion, modulate=False)
-        images = [
-            still.restored(image, motion.scans[k], pair, ctx)
-            for image, k in zip(images, (a, b), strict=True)
-        ]
+        every = [pair.fixed[:, :1], *pair.moving.split(1, dim=1)]
+        images = [still.restored(every[k], motion.scans[k], pair, ctx) for k in (a, b)]
         axis = self.volumes[a].array_axis(pair.fixed_grid.dim)
         found = transported(images[0], images[1], axis, (scales[a], scales[b]))
         # what lies in the dark follows its neighbours; the lines know nothing of each other
@@ -199,9 +192,7 @@ class PhaseEncode(Deformation):
         return torch.stack([v, rest], 1).flatten(0, 1)
 
     # ------------------------------------------------------------- the map
-    def _poses(
-        self, pair: Pair, state: FieldState, ctx: ExecutionContext
-    ) -> list[Tensor | None]:
+    def _poses(self, pair: Pair, state: FieldState, ctx: ExecutionContext) -> list[Tensor | None]:
         """M of every volume (N, d, d+1), voxels; None where it is the identity for all pairs."""
         _, params = self._split(state.u, state.heads)
         wide = torch.float64 if ctx.device.type != "mps" else torch.float32

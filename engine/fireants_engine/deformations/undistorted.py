@@ -152,6 +152,6 @@ class Undistorted(Motion):
 
     def points(self, fixed: Tensor, pair: int = 0) -> Tensor:
         """Voxels of the first volume -> voxels of the second, through the true grid."""
-        first, second = (self.through(scan) for scan in self.scans[:2])
-        assert first.u is not None and second.u is not None
-        return Halfway(second.matrix, first.u, second.u).points(fixed, pair)
+        second = self.through(self.scans[1])
+        halves = self.displacement(self.scans[0]), self.displacement(self.scans[1])
+        return Halfway(second.matrix, *halves).points(fixed, pair)

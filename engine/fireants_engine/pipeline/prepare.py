@@ -227,7 +227,13 @@ class Prepared:
         """The fixed grid of a level."""
         return level_grid(self.fixed_grid, shrink, min_size)
 
-    def level(self, shrink: float, min_size: int, sources: Collection[Source] = ()) -> Pair:
+    def level(
+        self,
+        shrink: float,
+        min_size: int,
+        sources: Collection[Source] = (),
+        smooth_vox: float = 0.0,
+    ) -> Pair:
         """Both images with voxels of about `shrink` times the fixed image's finest spacing.
 
         The moving image's own voxels are kept where they are coarser than that. sources: what
@@ -238,8 +244,10 @@ class Prepared:
         moving_grid = level_grid(self.moving_grid, shrink, min_size, finest)
         own = Source()
         return replace(
-            self._seen(own, fixed_grid, moving_grid),
-            others={s: self._seen(s, fixed_grid, moving_grid) for s in {*sources} - {own}},
+            self._seen(own, fixed_grid, moving_grid, smooth_vox),
+            others={
+                s: self._seen(s, fixed_grid, moving_grid, smooth_vox) for s in {*sources} - {own}
+            },
             landmarks=self.landmarks,
         )
 
@@ -251,12 +259,16 @@ class Prepared:
         own = self._own(source)
         return source.features and source.features.resolved(own.fixed, own.moving)
 
-    def _seen(self, source: Source, fixed_grid: Grid, moving_grid: Grid) -> Pair:
-        """What `source` shows of this level."""
+    def _seen(
+        self, source: Source, fixed_grid: Grid, moving_grid: Grid, smooth_vox: float
+    ) -> Pair:
+        """What `source` shows of this level; labels are not smoothed further."""
+        smooth_vox = 0.0 if source.name == LABELS else smooth_vox
         own, extract = self._own(source), self.resolved(source)
 
         def features(data: Tensor, grid: Grid, target: Grid) -> Tensor:
-            shrink = partial(shrink_image, target=target, kernels=self.kernels)
+            how = {"kernels": self.kernels, "smooth_vox": smooth_vox}
+            shrink = partial(shrink_image, target=target, **how)
             if extract is None:
                 return shrink(data)
             return extract(data, grid, shrink).to(self.fixed.dtype)

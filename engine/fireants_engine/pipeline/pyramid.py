@@ -18,12 +18,14 @@ from fireants_engine.sizes import level_size
 class Level:
     """shrink: voxel size relative to the finest spacing (fractions allowed, >= 1).
 
-    step: factor of the descent's step.
+    step: factor of the descent's step. smooth_vox: Gaussian smoothing of the images, in voxels of
+    the level, beyond what shrinking does.
     """
 
     shrink: float
     max_steps: int
     step: float = 1.0
+    smooth_vox: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,19 @@ def level_grid(grid: Grid, shrink: float, min_size: int, finest_mm: float | None
     return grid.resized(level_size(grid.size, grid.spacing_mm, shrink, min_size, finest_mm))
 
 
-def shrink_image(data: Tensor, target: Grid, kernels: KernelTable = REFERENCE) -> Tensor:
+def shrink_image(
+    data: Tensor, target: Grid, kernels: KernelTable = REFERENCE, smooth_vox: float = 0.0
+) -> Tensor:
     """Anti-aliased linear resampling of (1, C, *spatial) to `target` (same field of view).
 
-    Gaussian of sigma 0.5 sqrt(f^2 - 1) old voxels before sampling, f the shrink per axis.
+    Gaussian of sigma 0.5 sqrt(f^2 - 1) old voxels before sampling, f the shrink per axis, and of
+    `smooth_vox` new voxels.
     """
     shape = tuple(data.shape[2:])
     if shape == target.shape:
-        return data
+        return kernels.smooth(data, [smooth_vox] * len(shape)) if smooth_vox else data
     factor = np.asarray(shape) / np.asarray(target.shape)
-    sigma = [0.5 * float(np.sqrt(max(f * f - 1, 0))) for f in factor]
+    sigma = [float(np.hypot(0.5 * np.sqrt(max(f * f - 1, 0)), smooth_vox * f)) for f in factor]
     mode = "trilinear" if target.dim == 3 else "bilinear"
     smoothed = kernels.smooth(data, sigma)
     return F.interpolate(smoothed, size=target.shape, mode=mode, align_corners=False)

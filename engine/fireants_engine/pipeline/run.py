@@ -54,7 +54,7 @@ class Plan:
 
     def sources(self) -> set[Source]:
         """What all terms look at."""
-        return {term.source for stage in self.stages for term in stage.terms}
+        return {s for stage in self.stages for term in stage.terms for s in term.sources}
 
     def describe(self, prepared: Prepared) -> dict[str, Any]:
         """Resolved stages and level grids, as plain values."""

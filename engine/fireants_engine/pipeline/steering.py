@@ -87,9 +87,10 @@ class Course:
     def pair(self, members: Sequence[Member], level: int) -> Pair:
         """What the terms look at on one level, of these members."""
         pyramid = self.stage.pyramid
-        sources = {term.source for term in self.terms(level)}
-        shrink = pyramid.levels[level].shrink
-        return Pair.stack([m.prepared.level(shrink, pyramid.min_size, sources) for m in members])
+        sources = {source for term in self.terms(level) for source in term.sources}
+        one = pyramid.levels[level]
+        how = (one.shrink, pyramid.min_size, sources, one.smooth_vox)
+        return Pair.stack([member.prepared.level(*how) for member in members])
 
     def take(self, edit: Edit) -> None:
         """Follow an edit from here on, or raise InputError and change nothing."""

@@ -36,6 +36,7 @@ _TERMS: dict[type, type[Term]] = {
     t.DiceSpec: similarity.Dice,
     t.ContourSpec: similarity.SSD,
     t.LandmarksSpec: similarity.LandmarkDistance,
+    t.StructuralSpec: similarity.Structural,
     t.DiffusionSpec: regularise.Diffusion,
     t.ElasticSpec: regularise.Elastic,
     t.LaplacianSpec: regularise.Laplacian,
@@ -109,7 +110,7 @@ def _start(spec: m.IdentityStart | m.CentreStart | m.MomentsStart) -> Moments | 
 
 def build_stage(spec: m.StageSpec) -> Stage:
     """The pipeline's Stage for one stage of a recipe."""
-    levels = tuple(Level(level.shrink, level.max_steps, level.step) for level in spec.pyramid.levels)
+    levels = tuple(Level(**one.model_dump()) for one in spec.pyramid.levels)
     return Stage(
         name=spec.name,
         deformation=_deformation(spec.deformation),

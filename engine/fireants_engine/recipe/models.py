@@ -24,6 +24,7 @@ from fireants_engine.recipe.terms import (
     BarrierSpec,
     InverseConsistencySpec,
     RegulariserSpec,
+    StructuralSpec,
     TermSpec,
 )
 
@@ -73,6 +74,11 @@ class LevelSpec(Spec):
     step: float = setting(
         1.0, "Factor of the step on this level: below 1 where the level before has come near.",
         title="Step factor", gt=0, le=10, advanced=True,
+    )  # fmt: skip
+    smooth_vox: float = setting(
+        0.0, "Smoothing of the images on this level, beyond what shrinking does; half a voxel "
+        "keeps noise from telling where voxels lie.", title="Image smoothing", unit="voxels",
+        ge=0, le=20, advanced=True,
     )  # fmt: skip
 
 
@@ -131,8 +137,8 @@ class StageSpec(Spec):
             halves = self.deformation.kind == "symmetric"
             if isinstance(term, InverseConsistencySpec) and not halves:
                 raise ValueError("inverse_consistency compares the halves of a symmetric stage")
-            if isinstance(term, BarrierSpec) and not field:
-                raise ValueError("stretch_barrier is for the lines of a phase_encode stage")
+            if isinstance(term, BarrierSpec | StructuralSpec) and not field:
+                raise ValueError(f"{term.kind} is for the EPI volumes of a phase_encode stage")
         return self
 
     @model_validator(mode="before")

@@ -173,7 +173,18 @@ class LandmarksSpec(_TermSpec):
     )  # fmt: skip
 
 
-SimilaritySpec = SSDSpec | NCCSpec | LNCCSpec | MISpec | DiceSpec | ContourSpec | LandmarksSpec
+class StructuralSpec(_TermSpec):
+    """A T1 or T2 image of the true anatomy beside EPI volumes (input `structural`)."""
+
+    kind: Literal["structural"] = "structural"
+    measure: Literal["mi", "lncc"] = setting(
+        "mi", "mi: any contrast; lncc: local correlation.", title="Measure"
+    )
+
+
+SimilaritySpec = (
+    SSDSpec | NCCSpec | LNCCSpec | MISpec | DiceSpec | ContourSpec | LandmarksSpec | StructuralSpec
+)
 
 
 # ------------------------------------------------------------------ regularisers

@@ -7,6 +7,7 @@ from fireants_engine.similarity.lncc import LNCC
 from fireants_engine.similarity.mutual_information import MutualInformation
 from fireants_engine.similarity.ncc import NCC
 from fireants_engine.similarity.ssd import SSD
+from fireants_engine.similarity.structural import Structural
 
 __all__ = [
     "LNCC",
@@ -16,6 +17,7 @@ __all__ = [
     "LandmarkDistance",
     "Loss",
     "MutualInformation",
+    "Structural",
     "Term",
     "mean_weights",
 ]

@@ -31,9 +31,14 @@ class Term(ABC):
     source: Source = Source()  # noqa: RUF009 - frozen
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """What it looks at: `source`, and what else `bind` takes from the pair."""
+        return (self.source,)
+
+    @property
     def needs(self) -> str:
         """Name of the input that has to be given for this term."""
-        return self.source.name
+        return self.sources[-1].name
 
     def at(self, level: int) -> Term:
         """The term on pyramid level number `level`."""

@@ -77,4 +77,3 @@ class Distortion:
     def between(self, first: int = 0, second: int = 1) -> Transform:
         """Mm of one volume -> mm of another, through the true grid."""
         return Chain([self.to(first).inverse(), self.to(second)])
-

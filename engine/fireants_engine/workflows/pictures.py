@@ -85,7 +85,7 @@ class Painter:
         figure, axes = self._axes()
         for plane, ax, frame in zip(self.planes, axes, frames, strict=True):
             ax.imshow(frame, cmap="gray", vmin=0, vmax=1, aspect=plane.aspect)
-        return _png(figure)
+        return png(figure)
 
     def _axes(self, extra: float = 0.0) -> tuple[Figure, list[Any]]:
         """One panel per plane, all of the same physical scale, side by side."""
@@ -122,7 +122,7 @@ class Painter:
                 levels = np.arange(0, size, max(1.0, step_mm / spacing[axis]))
                 with np.errstate(invalid="ignore"):
                     ax.contour(plane.cut(field), levels=levels, colors="#2f9e8f", linewidths=0.7)
-        return _png(figure)
+        return png(figure)
 
     def _sides(self, axes: list[int]) -> list[tuple[int, float]]:
         return [(self.result.grid.shape[a], self.result.grid.spacing_zyx[a]) for a in axes]
@@ -137,7 +137,7 @@ class Painter:
         bar = figure.colorbar(drawn, ax=axes, ticks=[-1, 0, 1], fraction=0.02, pad=0.01)
         bar.ax.set_yticklabels(["½", "1", "2"])
         bar.ax.tick_params(labelsize=8, labelcolor=GREY, color=GREY)
-        return _png(figure)
+        return png(figure)
 
     def all(self) -> dict[str, bytes]:
         """Name -> PNG, in the order of a report."""
@@ -175,10 +175,10 @@ def loss_curves(stages: list[dict[str, Any]]) -> bytes | None:
         for side in ("left", "bottom"):
             ax.spines[side].set_color(GREY)
     panels[0].set_ylabel("loss (lower is better)", fontsize=8, color=GREY)
-    return _png(figure)
+    return png(figure)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
     FigureCanvasAgg(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True)

@@ -68,7 +68,7 @@ def data_sha256(data: torch.Tensor) -> str:
     return hashlib.sha256(np.ascontiguousarray(data.cpu().numpy()).tobytes()).hexdigest()
 
 
-def _source(path: str | Path | None, data: torch.Tensor | None = None) -> dict[str, Any]:
+def source_of(path: str | Path | None, data: torch.Tensor | None = None) -> dict[str, Any]:
     """Path and file hash, or the hash of the values where they came from no file."""
     if path is not None and Path(path).is_file():
         return {"path": str(Path(path).resolve()), "sha256": file_sha256(Path(path))}
@@ -80,29 +80,29 @@ def _inputs(result: Result, extras: Extras) -> dict[str, Any]:
     for role, image in (("fixed", result.fixed), ("moving", result.moving)):
         out[role] = {
             "name": image.name,
-            **_source(image.path, image.data),
+            **source_of(image.path, image.data),
             "channels": image.channels,
             "grid": image.grid.to_dict(),
         }
         if image.mask is not None:
-            out[f"{role}_mask"] = _source(extras.files.get(f"{role}_mask"), image.mask)
+            out[f"{role}_mask"] = source_of(extras.files.get(f"{role}_mask"), image.mask)
     for role, labels in (
         ("moving_labels", extras.moving_labels),
         ("fixed_labels", extras.fixed_labels),
     ):
         if labels is not None:
-            out[role] = {"name": labels.name, **_source(labels.path, labels.data)}
+            out[role] = {"name": labels.name, **source_of(labels.path, labels.data)}
     for name, both in extras.images.items():
         for role, image in zip(("fixed", "moving"), both, strict=True):
-            out[f"{name}:{role}"] = {"name": image.name, **_source(image.path, image.data)}
+            out[f"{name}:{role}"] = {"name": image.name, **source_of(image.path, image.data)}
     for role in ("init", "landmarks"):
         if role in extras.files:
-            out[role] = _source(extras.files[role])
+            out[role] = source_of(extras.files[role])
     return out
 
 
 # ------------------------------------------------------------------ what happened
-def _stages(result: Result) -> list[dict[str, Any]]:
+def stages_of(result: Result) -> list[dict[str, Any]]:
     """Per stage and level: the plan, the steps taken, every loss, why it ended and its folds."""
     plan: list[Any] = []
     taken: list[list[dict[str, Any]]] = []
@@ -271,7 +271,7 @@ def make_report(result: Result, extras: Extras, warped_labels: Image | None) -> 
         "inputs": _inputs(result, extras),
         "landmarks": None if extras.landmarks is None else extras.landmarks.to_dict(),
         "start": _start(result),
-        "stages": _stages(result),
+        "stages": stages_of(result),
         "affine": affine_to_dict(result.affine),
         "edits": [to_dict(event) for event in edits_of(result.events)],
         "quality": _quality(result, extras, warped_labels),

@@ -43,7 +43,7 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if abs(value) < 1e-3 and value else f"{value:.{digits}f}"
 
 
-def _table(rows: list[list[str]], head: list[str] | None = None, left: int = 1) -> str:
+def table(rows: list[list[str]], head: list[str] | None = None, left: int = 1) -> str:
     """An HTML table of escaped cells; columns from `left` on are numbers."""
 
     def line(cells: list[str], tag: str) -> str:
@@ -66,14 +66,14 @@ def _quality(quality: dict[str, Any]) -> str:
         for key in ("mean", "median", "p95"):
             name = f"Landmark distance, {key} (mm, {tre['points']} points)"
             rows.append([name, number(tre["before"][key], 2), number(tre["after"][key], 2)])
-    out = _table(rows, ["", "before", "after"]) if rows else ""
+    out = table(rows, ["", "before", "after"]) if rows else ""
     if not quality.get("deformable"):
         return out + "<p>The transform is linear: it cannot fold.</p>"
     folds, inside = quality["folds"], quality["folds_inside"]
     jacobian, residual = quality["jacobian_inside"], quality["inverse_residual_inside_vox"]
     length = quality["displacement_inside_vox"]
     where = quality["inside"]
-    return out + _table(
+    return out + table(
         [
             ["Folded voxels, strict count, whole grid",
              f"{number(folds['voxels'])} ({folds['fraction']:.1e})"],
@@ -89,7 +89,7 @@ def _quality(quality: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
-def _stages(stages: list[dict[str, Any]]) -> str:
+def stages_table(stages: list[dict[str, Any]]) -> str:
     rows = []
     for stage in stages:
         for k, level in enumerate(stage["levels"]):
@@ -116,7 +116,7 @@ def _stages(stages: list[dict[str, Any]]) -> str:
         "Unfolded",
         "Seconds",
     ]
-    return _table(rows, head, left=2)
+    return table(rows, head, left=2)
 
 
 def _labels(quality: dict[str, Any]) -> str:
@@ -126,7 +126,7 @@ def _labels(quality: dict[str, Any]) -> str:
     rows = [[str(k), number(before.get(k)), number(after[k])] for k in after]
     return (
         f"<details><summary>Dice of {len(rows)} labels</summary>"
-        + _table(rows, ["Label", "before", "after"])
+        + table(rows, ["Label", "before", "after"])
         + "</details>"
     )
 
@@ -145,7 +145,7 @@ def _record(report: dict[str, Any]) -> str:
         path = item.get("path") or item.get("name") or "given in memory"
         digest = item.get("sha256") or item.get("data_sha256") or ""
         rows.append([role.replace("_", " ").capitalize(), f"{path} (sha256 {digest[:16]}…)"])
-    return '<div class="small">' + _table(rows, left=9) + "</div>"
+    return '<div class="small">' + table(rows, left=9) + "</div>"
 
 
 def render(report: dict[str, Any], pictures: dict[str, bytes]) -> str:
@@ -174,7 +174,7 @@ def render(report: dict[str, Any], pictures: dict[str, bytes]) -> str:
 {"".join(figures.values())}
 <h2>Course</h2>
 {curve}
-{_stages(report["stages"])}
+{stages_table(report["stages"])}
 <h2>Record</h2>
 {_record(report)}
 </body></html>

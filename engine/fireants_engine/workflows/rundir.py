@@ -77,7 +77,7 @@ def check_output_folder(folder: str | Path) -> Path:
 
 
 @contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
+def staged(folder: Path) -> Iterator[Path]:
     """A temporary folder whose files become those of `folder` when all of them are written.
 
     A new folder appears at once; in an existing one files are replaced one by one, the report
@@ -158,7 +158,7 @@ def save_run(
         {**given.files, **(files or {})},
     )
     extras.check(result.fixed, result.moving)
-    with _staged(folder) as temporary, _behind() as later:
+    with staged(folder) as temporary, _behind() as later:
         _write_transforms(result, temporary, later)
         start = None if result.initial is None else warp_factor(result.initial, result.grid)
         init = extras.files.get("init")
@@ -247,6 +247,11 @@ def _grid(data: dict[str, Any]) -> Grid:
         tuple(data["origin_mm"]),
         np.asarray(data["direction"]),
     )
+
+
+def read_json(folder: str | Path) -> dict[str, Any]:
+    """report.json of a folder that was just written."""
+    return json.loads((Path(folder) / REPORT_FILE).read_text(encoding="utf-8"))
 
 
 def read_report(folder: str | Path) -> dict[str, Any]:

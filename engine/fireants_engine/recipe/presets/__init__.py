@@ -36,5 +36,18 @@ def load_preset(name: str) -> Recipe:
     """The packaged recipe `name`; raises RecipeError listing the names there are."""
     if name not in preset_names():
         raise RecipeError(f"Unknown preset {name!r}; choose one of: {', '.join(preset_names())}.")
-    text = (files(__name__) / f"{name}.yaml").read_text(encoding="utf-8")
+    return _read(f"{name}.yaml", name)
+
+
+@cache
+def workflow_recipe(name: str) -> Recipe:
+    """The packaged recipe that a workflow completes with what it has read, such as `epi`.
+
+    It cannot run as it is, so it is no preset.
+    """
+    return _read(f"workflows/{name}.yaml", name)
+
+
+def _read(path: str, name: str) -> Recipe:
+    text = (files(__name__) / path).read_text(encoding="utf-8")
     return Recipe.from_dict(yaml.load(text, _LOADER), name)
