@@ -56,7 +56,8 @@ class PhaseEncode(Deformation):
 
     volumes: the encodings; two, or more with one image channel each (`Undistorted`). The first
     defines the true grid. motion: also estimate how each further volume has moved, 6 numbers
-    (3 in 2D) each, in the same steps. modulate: multiply by the stretch; for SSD, and not for
+    (3 in 2D) each, in the same steps; a shift along the readout cannot be told from a constant
+    field and is taken as field (`_told`). modulate: multiply by the stretch; for SSD, and not for
     terms that scale locally (LNCC, MI), which would lose what tells them of pile-up.
     start: `transport` matches the signal along the lines of the first two volumes of one axis
     (`ops.transport`), `zero` begins without a field.
@@ -249,8 +250,29 @@ class PhaseEncode(Deformation):
         if params is not None and turn is not None:
             voxel_mm = float(np.mean(pair.fixed_grid.spacing_mm))
             factors = step_factors(peaks[:, 1], step, pairs) * voxel_mm
-            params = params + scaled(turn, factors)
+            params = params + self._told(pair, scaled(turn, factors))
         return replace(state, u=self._joined(v, params))
+
+    def _told(self, pair: Pair, moves: Tensor) -> Tensor:
+        """Moves of the heads (N, heads, n) without the one that nothing tells from the field.
+
+        A constant field, and all volumes shifted along their readouts, show the same: the first
+        volume that is read out unlike the first one does not shift along its own axis.
+        """
+        first = self.volumes[0]
+        others = enumerate(self.volumes[1:])
+        unlike = [
+            (k, one)
+            for k, one in others
+            if (one.axis, one.signed_readout_s) != (first.axis, first.signed_readout_s)
+        ]
+        number, encoding = unlike[0]
+        moves = moves.clone()
+        for n, one in enumerate(pair.each):
+            way = moves.new_tensor(one.moving_grid.direction[:, encoding.axis].copy())
+            shift = moves[n, number, : len(way)]
+            shift -= (shift @ way) * way
+        return moves
 
     def _axes(self, scales: list[float], dim: int) -> dict[int, float]:
         """Array axes of all volumes -> the steepest slope of v that none of them folds at."""

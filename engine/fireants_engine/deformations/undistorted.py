@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,14 +59,15 @@ class Undistorted(Motion):
         return (self.displacement(max(self.scans, key=lambda scan: abs(scan.scale))),)
 
     @cached_property
-    def _slopes(self) -> dict[int, Tensor]:
+    def _known(self) -> dict[Any, Tensor]:
+        """What was computed of v."""
         return {}
 
     def slope(self, axis: int) -> Tensor:
         """dv/dx along an array axis, (N, 1, *spatial)."""
-        if axis not in self._slopes:
-            self._slopes[axis] = slope(self.v, axis)
-        return self._slopes[axis]
+        if axis not in self._known:
+            self._known[axis] = slope(self.v, axis)
+        return self._known[axis]
 
     def displacement(self, scan: Scan) -> Tensor:
         """(N, d, *spatial) voxels, before M; along any other axis exactly 0 where M is not."""
@@ -79,7 +81,10 @@ class Undistorted(Motion):
         """`J - 1`, (N, 1, *spatial): how much longer the volume shows what is here."""
         way = scan.way()
         if way is None:
-            return self.slope(scan.axis) * scan.scale
+            key = (scan.axis, scan.scale)
+            if key not in self._known:
+                self._known[key] = self.slope(scan.axis) * scan.scale
+            return self._known[key]
         parts = [
             self.slope(k) * way[:, k].view(-1, *(1,) * (self.v.ndim - 1))
             for k in range(self.v.ndim - 2)
@@ -87,13 +92,10 @@ class Undistorted(Motion):
         return torch.stack(parts).sum(0) * scan.scale
 
     def stretches(self) -> tuple[Tensor, ...]:
-        """`stretch` of every volume that differs from the others."""
-        known: dict[tuple[int, float], Scan] = {}
-        for scan in self.scans:
-            if scan.scale and scan.matrix is None:
-                known.setdefault((scan.axis, scan.scale), scan)
-        moved = [scan for scan in self.scans if scan.scale and scan.matrix is not None]
-        return tuple(self.stretch(scan) for scan in [*known.values(), *moved])
+        """`stretch` of every volume whose size differs from those of the others."""
+        sizes = {(scan.axis, abs(scan.scale)): scan for scan in self.scans if scan.matrix is None}
+        moved = [scan for scan in self.scans if scan.matrix is not None]
+        return tuple(self.stretch(scan) for scan in [*sizes.values(), *moved] if scan.scale)
 
     # ------------------------------------------------------------- images
     def shown(self, pair: Pair) -> tuple[list[Scan], list[Scan]]:
@@ -125,7 +127,9 @@ class Undistorted(Motion):
     def restored(self, image: Tensor, scan: Scan, pair: Pair, ctx: ExecutionContext) -> Tensor:
         """Channels of one volume on the true grid."""
         seen = self.through(scan).pulled(image, pair, ctx)
-        return seen * (1 + self.stretch(scan)) if self.modulate and scan.scale else seen
+        if not self.modulate or not scan.scale:
+            return seen
+        return torch.addcmul(seen, seen, self.stretch(scan))
 
     def views(self, pair: Pair, ctx: ExecutionContext) -> Views:
         scans = self.shown(pair)

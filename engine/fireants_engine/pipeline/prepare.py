@@ -259,9 +259,7 @@ class Prepared:
         own = self._own(source)
         return source.features and source.features.resolved(own.fixed, own.moving)
 
-    def _seen(
-        self, source: Source, fixed_grid: Grid, moving_grid: Grid, smooth_vox: float
-    ) -> Pair:
+    def _seen(self, source: Source, fixed_grid: Grid, moving_grid: Grid, smooth_vox: float) -> Pair:
         """What `source` shows of this level; labels are not smoothed further."""
         smooth_vox = 0.0 if source.name == LABELS else smooth_vox
         own, extract = self._own(source), self.resolved(source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def make_report(
             {
                 "name": one.name,
                 "path": path,
-                "sha256": None if path is None else file_sha256(path),
+                "sha256": None if path is None else file_sha256(Path(path)),
                 "direction": one.encoding.direction,
                 "readout_s": one.encoding.readout_s,
                 "size": list(one.image.grid.size),

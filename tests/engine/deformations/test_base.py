@@ -117,7 +117,7 @@ def test_a_state_is_never_changed_in_place(model: Deformation, wide) -> None:
     direction = torch.randn(start.shape, generator=torch.Generator().manual_seed(0)).to(start.dtype)
     later = model.retract(both, state, Direction.of(direction), 1.0, wide)
     kept = model.variable(later).clone()
-    model.settle(model.retract(both, later, Direction.of(direction), 1.0, wide))
+    model.settle(both, model.retract(both, later, Direction.of(direction), 1.0, wide))
     assert torch.equal(model.variable(state), start)
     assert torch.equal(model.variable(later), kept)
     assert not torch.equal(kept, start)
@@ -129,6 +129,6 @@ def test_a_state_is_never_changed_in_place(model: Deformation, wide) -> None:
 @pytest.mark.parametrize("model", [Rigid(), AffineMap()], ids=lambda m: type(m).__name__)
 def test_what_cannot_fold_counts_no_folds_and_settles_as_it_is(model: Deformation, wide) -> None:
     state = model.init(pair(), AFFINE, wide)
-    settled, folds = model.settle(state)
+    settled, folds = model.settle(pair(), state)
     assert settled is state
     assert folds is None

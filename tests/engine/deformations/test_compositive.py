@@ -283,10 +283,10 @@ def test_settling_removes_the_folds_and_counts_them() -> None:
     state = BARE.with_variable(BARE.init(both, Affine.identity(2), CTX), smooth)
     number, _ = count_folds(smooth)
     assert number > 5
-    settled, folds = BARE.settle(state)
+    settled, folds = BARE.settle(both, state)
     assert (folds.removed, folds.left, folds.fraction) == (number, 0, 0.0)
     assert count_folds(settled.u) == (0, 0.0)
     assert settled.affines is state.affines
-    calm, none = BARE.settle(settled)
+    calm, none = BARE.settle(both, settled)
     assert none.removed == none.left == 0
     assert torch.equal(calm.u, settled.u)

@@ -138,7 +138,7 @@ def test_a_state_is_carried_to_the_next_level(kind: type[Dense]) -> None:
     state = model.init(both, Chain([Displacement(smooth_field(0.5), FIXED), affine()]), CTX)
     variable = model.variable(state)
     state = model.with_variable(state, variable + smooth_field(0.4, 9))
-    state = model.settle(state)[0]
+    state = model.settle(both, state)[0]
     carried = model.carry(state, both, finer)
     points = FIXED.points_mm()
     before = model.transform(both, state)(points)

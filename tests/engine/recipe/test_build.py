@@ -12,6 +12,7 @@ from fireants_engine.deformations import (
     Compositive,
     Deformation,
     FreeForm,
+    PhaseEncode,
     Rigid,
     Source,
     StationaryVelocity,
@@ -27,7 +28,14 @@ from fireants_engine.recipe import descents as o
 from fireants_engine.recipe import models as m
 from fireants_engine.recipe import terms as t
 from fireants_engine.recipe.build import build, build_stage
-from fireants_engine.regularise import Bending, Diffusion, Elastic, JacobianPenalty, Laplacian
+from fireants_engine.regularise import (
+    Bending,
+    Diffusion,
+    Elastic,
+    JacobianPenalty,
+    Laplacian,
+    StretchBarrier,
+)
 from fireants_engine.similarity import (
     LNCC,
     NCC,
@@ -35,6 +43,7 @@ from fireants_engine.similarity import (
     Dice,
     LandmarkDistance,
     MutualInformation,
+    Structural,
     Term,
 )
 
@@ -111,9 +120,10 @@ def test_every_kind_of_the_schema_is_built() -> None:
     for kind in kinds(m.DeformationSpec):
         assert isinstance(build_stage(stage_of(deformation=kind())).deformation, Deformation)
     for kind in kinds(t.TermSpec):
-        halves = d.SymmetricSpec()
+        field = kind in (t.BarrierSpec, t.StructuralSpec)
+        fitting = d.PhaseEncodeSpec() if field else d.SymmetricSpec()
         spec = kind(weight=0.7, level_weights=(2.0, 0.5))
-        (term,) = build_stage(stage_of(halves, (spec,))).terms
+        (term,) = build_stage(stage_of(fitting, (spec,))).terms
         assert isinstance(term, Term)
         assert (term.weight, term.level_weights) == (0.7, (2.0, 0.5))
         assert [term.at(level).weight for level in range(3)] == pytest.approx([1.4, 0.35, 0.35])
@@ -133,6 +143,7 @@ def test_every_kind_of_the_schema_is_built() -> None:
         (d.SymmetricSpec(), Symmetric()),
         (d.VelocitySpec(), StationaryVelocity()),
         (d.FreeFormSpec(), FreeForm()),
+        (d.PhaseEncodeSpec(), PhaseEncode()),
         (o.AdamSpec(), Adam()),
         (o.SGDSpec(), SGD()),
         (o.LMSpec(), LevenbergMarquardt()),
@@ -146,6 +157,8 @@ def test_every_kind_of_the_schema_is_built() -> None:
         (t.ElasticSpec(), Elastic()),
         (t.LaplacianSpec(), Laplacian()),
         (t.JacobianSpec(), JacobianPenalty()),
+        (t.BarrierSpec(), StretchBarrier()),
+        (t.StructuralSpec(), Structural()),
         (t.BendingSpec(), Bending()),
         (m.MomentsStart(), Moments()),
     ],
@@ -158,7 +171,9 @@ def test_defaults_of_recipe_and_engine_are_the_same(spec: m.Spec, made: Any) -> 
     given = spec.model_dump(exclude=of_the_source)
     assert {name: values[name] for name in given} == given
     if "source" in values:
-        assert build_stage(stage_of(d.GreedySpec(), (spec,))).terms == (made,)
+        field = isinstance(spec, t.BarrierSpec | t.StructuralSpec)
+        fitting = d.PhaseEncodeSpec() if field else d.GreedySpec()
+        assert build_stage(stage_of(fitting, (spec,))).terms == (made,)
 
 
 @pytest.mark.parametrize(

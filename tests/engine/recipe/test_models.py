@@ -176,7 +176,7 @@ def test_stages_come_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("stages.0.descent", {"kind": "levenberg_marquardt"}, "voxel by voxel; choose adam"),
+        ("stages.0.descent", {"kind": "levenberg_marquardt"}, "a vector per voxel; choose adam"),
         ("stages.0.terms", [{"kind": "ssd"}, {"kind": "bending"}], "rigid stage has no warp"),
         ("stages.1.terms", [{"kind": "inverse_consistency"}], "halves of a symmetric stage"),
         ("stages.1.deformation.axis_weights", [0, 0, 0], "every axis is held"),
@@ -226,7 +226,7 @@ def test_whole_parts_can_be_set(recipe: Recipe) -> None:
         ("stages.-1.enabled", "there is no '-1' here"),
         ("stages.²", "there is no '²' here"),
         ("stages.bend.descent.stepp", "unknown key 'stepp'; here there is: kind, step, decay"),
-        ("sed", "unknown key 'sed'; here there is: format, name, description, start, stages"),
+        ("sed", "unknown key 'sed'; here there is: format, name, description, start, intensities"),
         ("seed.more", "unknown key 'more'; here there is: nothing"),
         ("", "unknown key ''"),
     ],
