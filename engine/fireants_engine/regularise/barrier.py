@@ -16,7 +16,9 @@ from fireants_engine.similarity import Loss, Term
 
 @dataclass(frozen=True)
 class StretchBarrier(Term):
-    """Mean over x and all volumes (of those with equal |s| one) of `t^4 / (1 - t^2)`, t = s_k dv/de_k, dimensionless.
+    """Mean over x and all volumes of `t^4 / (1 - t^2)`, t = s_k dv/de_k, dimensionless.
+
+    Of volumes with equal |s| one is counted.
 
     Nothing for small stretches, and without bound where a volume is about to fold (t = -1) or to
     open as wide (t = 1, a fold for the reversed volume). Finite at any t: beyond 0.99 the

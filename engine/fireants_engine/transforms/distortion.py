@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fireants_engine.geometry import Encoding, Grid
+from fireants_engine.kernels import chosen_for
 from fireants_engine.kernels.slopes import slope
 from fireants_engine.transforms.base import Chain, Transform
 from fireants_engine.transforms.displacement import Displacement
-from fireants_engine.transforms.invert import resize_field
+from fireants_engine.transforms.invert import invert, resize_field
 from fireants_engine.transforms.linear import Affine
 
 
@@ -75,5 +76,12 @@ class Distortion:
         return Chain([Displacement.from_mm(np.moveaxis(field, 0, -1), self.grid), pose])
 
     def between(self, first: int = 0, second: int = 1) -> Transform:
-        """Mm of one volume -> mm of another, through the true grid."""
-        return Chain([self.to(first).inverse(), self.to(second)])
+        """Mm of one volume -> mm of another, through the true grid.
+
+        Of still volumes as one displacement, sampled on the grid.
+        """
+        start, end = self.to(first), self.to(second)
+        if isinstance(start, Displacement) and isinstance(end, Displacement):
+            u = chosen_for(start.u).compose(invert(start.u), end.u)
+            return Displacement(u, self.grid)
+        return Chain([start.inverse(), end])
