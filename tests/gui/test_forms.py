@@ -86,7 +86,7 @@ def test_stages_editor_edits_the_store(qtbot) -> None:
     boxes = panel._form.findChildren(QComboBox)
     descents = next(box for box in boxes if box.findText("Levenberg-Marquardt") >= 0)
     descents.setCurrentIndex(descents.findText("Levenberg-Marquardt"))  # not for a rigid stage
-    assert "voxel by voxel" in problems[-1]
+    assert "a vector per voxel" in problems[-1]
     assert store.recipe == Recipe.preset("brain-mri")
     descents.setCurrentIndex(descents.findText("SGD"))
     assert problems[-1] == ""
