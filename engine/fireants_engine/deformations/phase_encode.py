@@ -21,7 +21,7 @@ from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding
 from fireants_engine.kernels import Direction
 from fireants_engine.kernels.reference import scaled
-from fireants_engine.kernels.slopes import limit_slopes, steepest
+from fireants_engine.kernels.slopes import bounded_slopes, limit_slopes, steepest
 from fireants_engine.ops.transport import transported
 from fireants_engine.optimise.bound import step_factors
 from fireants_engine.transforms import Affine, Transform, affine_factor, parts_of
@@ -30,8 +30,6 @@ from fireants_engine.transforms.invert import resize_field
 
 MAX_SLOPE = 0.95
 """Difference of neighbours, in voxels of shift, that no volume may exceed: `1 +- v' > 0`."""
-_SWEEPS = 400
-"""After which a level gives up bringing slopes under it; each halves what is too much."""
 _RIGID = Rigid()
 
 
@@ -168,7 +166,7 @@ class PhaseEncode(Deformation):
         sigma = sigma_voxels(2 * self.sigma_grad_mm, 1.0, pair.fixed_grid)
         near = ctx.kernels.smooth(found * signal, sigma)
         near = near / ctx.kernels.smooth(signal, sigma)
-        return self._limited(near, self.scales(pair), pair, _SWEEPS)
+        return self._bounded(near, scales)
 
     def variable(self, state: FieldState) -> Tensor:
         return state.u
@@ -246,7 +244,8 @@ class PhaseEncode(Deformation):
         sigma = sigma_voxels(self.sigma_warp_mm, self.warp_floor_vox, pair.fixed_grid)
         if max(sigma) > 0:
             v = ctx.kernels.smooth(v, sigma, window=self.window)
-        v = self._limited(v, self.scales(pair), pair, 1)
+        for axis, limit in self._axes(self.scales(pair), v.ndim - 2).items():
+            limit_slopes(v, axis, limit, 1)
         if params is not None and turn is not None:
             voxel_mm = float(np.mean(pair.fixed_grid.spacing_mm))
             factors = step_factors(peaks[:, 1], step, pairs) * voxel_mm
@@ -283,14 +282,11 @@ class PhaseEncode(Deformation):
                 out[axis] = min(out.get(axis, np.inf), MAX_SLOPE / abs(scale))
         return out
 
-    def _limited(self, v: Tensor, scales: list[float], pair: Pair, sweeps: int) -> Tensor:
-        """v with slopes that no volume folds at, or nearly so after few sweeps; in place."""
-        axes = self._axes(scales, pair.fixed_grid.dim)
-        for _ in range(sweeps if sweeps == 1 else max(1, sweeps // 8)):
-            for axis, limit in axes.items():
-                limit_slopes(v, axis, limit, 1 if sweeps == 1 else 8)
-            if sweeps > 1 and all(steepest(v, a) <= top * 1.0001 for a, top in axes.items()):
-                break
+    def _bounded(self, v: Tensor, scales: list[float]) -> Tensor:
+        """v with slopes that no volume folds at."""
+        for axis, limit in self._axes(scales, v.ndim - 2).items():
+            if float(steepest(v, axis)) > limit:
+                v = bounded_slopes(v, axis, limit)
         return v
 
     def settle(self, pair: Pair, state: FieldState) -> tuple[FieldState, Folds]:
@@ -298,7 +294,7 @@ class PhaseEncode(Deformation):
         v, params = self._split(state.u, state.heads)
         scales = self.scales(pair)
         before = self._folded(v, scales)
-        v = self._limited(v.clone(), scales, pair, _SWEEPS)
+        v = self._bounded(v, scales)
         after = self._folded(v, scales)
         state = replace(state, u=self._joined(v, params))
         return state, Folds(before - after, after, after / v.numel())

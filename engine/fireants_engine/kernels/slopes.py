@@ -23,7 +23,8 @@ def limit_slopes(field: Tensor, axis: int, limit: float, sweeps: int) -> Tensor:
 
     Each sweep goes over the even and then the odd pairs of neighbours and moves both of a pair
     towards each other by half of what they are apart too far: the sum of a line stays, and so
-    does everything that is not too steep. In place.
+    does everything that is not too steep. Quick, and enough between small steps; a large jump
+    needs `bounded_slopes`. In place.
     """
     dim = axis + 2
     n = field.shape[dim]
@@ -39,6 +40,27 @@ def limit_slopes(field: Tensor, axis: int, limit: float, sweeps: int) -> Tensor:
             low += excess
             high -= excess
     return field
+
+
+def bounded_slopes(field: Tensor, axis: int, limit: float) -> Tensor:
+    """The same with no two neighbours along `axis` further apart than `limit`, in one go.
+
+    The mean of the largest such field below and of the smallest one above `field`: equal to it
+    wherever no steep place is near, and the negative for the negative. What holds along other
+    axes still does.
+    """
+    dim = axis + 2
+    n = field.shape[dim]
+    shape = [1] * field.ndim
+    shape[dim] = n
+    rise = torch.arange(n, device=field.device, dtype=field.dtype).view(shape) * limit
+
+    def below(values: Tensor) -> Tensor:
+        forward = (values - rise).cummin(dim).values + rise
+        backward = (values + rise).flip(dim).cummin(dim).values.flip(dim) - rise
+        return torch.minimum(forward, backward)
+
+    return (below(field) - below(-field)) * 0.5
 
 
 def steepest(field: Tensor, axis: int) -> Tensor:

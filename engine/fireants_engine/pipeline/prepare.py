@@ -101,21 +101,25 @@ def normalise(
 
 
 def by_signal(fixed: Image, moving: Image, ctx: ExecutionContext) -> list[Tensor]:
-    """Both images (1, C, *spatial) with the sum of every channel that of the first fixed one.
+    """Both images (1, C, *spatial) with the sum of every channel that of the first with signal.
 
     In units of the robust range of that channel; nothing is cut off, no background taken away:
     what a field moves stays, and only the receiver's gain differs. A channel without signal is 0.
     """
-    (low, high), *_ = intensity_ranges(fixed, ctx)
-    unit = high - min(low, 0.0)
-    out, wanted = [], None
+    unit, wanted = 0.0, 0.0
+    out = []
     for image in (fixed, moving):
-        data = torch.empty(image.data.shape, device=ctx.device, dtype=ctx.dtype)
+        data = torch.zeros(image.data.shape, device=ctx.device, dtype=ctx.dtype)
         for c, raw in enumerate(image.data):
             channel = _computable(raw, ctx)
-            total = channel.double().clamp(min=0).sum().item() if unit > 0 else 0.0
-            wanted = total / unit if wanted is None and unit > 0 else wanted
-            data[c] = channel * (wanted / total) if wanted and total > 0 else 0.0
+            total = channel.clamp(min=0).sum().item()
+            if not total > 0:
+                continue
+            if not unit:
+                low, high = robust_range(channel)
+                unit = high - min(low, 0.0)
+                wanted = total / unit
+            data[c] = channel * (wanted / total)
         out.append(data[None])
     return out
 
@@ -215,7 +219,8 @@ class Prepared:
                 for values, mask in ((normalise(i, ctx, r, s), m) for i, r, s, m in each)
             ]
         return cls(
-            *both,
+            both[0],
+            both[1],
             fixed.grid,
             moving.grid,
             fixed_mask=masks[0],

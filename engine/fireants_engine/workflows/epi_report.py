@@ -32,7 +32,7 @@ def inside_object(images: Sequence[Image]) -> np.ndarray:
 
     mean = np.mean([image.data[0].float().numpy() for image in images], 0)
     bright = mean > _OBJECT * np.percentile(mean, 99)
-    return ndimage.binary_fill_holes(bright)
+    return np.asarray(ndimage.binary_fill_holes(bright), dtype=bool)
 
 
 def agreement(images: Sequence[Image], inside: np.ndarray) -> dict[str, float]:
@@ -181,13 +181,12 @@ def _rows(
     for row, array, name in zip(axes, arrays, names, strict=True):
         low, high = limits or robust_range(torch.as_tensor(array))
         for ax, plane in zip(row, planes, strict=True):
-            drawn = ax.imshow(
-                plane.cut(array), cmap=colours, vmin=low, vmax=high, aspect=plane.aspect
-            )
+            look = {"cmap": colours, "vmin": low, "vmax": high, "aspect": plane.aspect}
+            ax.imshow(plane.cut(array), **look)
             ax.set_axis_off()
         row[0].set_title(name, fontsize=8, color=GREY, loc="left")
     if unit:
-        bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
+        bar = figure.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.8)
         bar.set_label(unit, color=GREY, fontsize=8)
         bar.ax.tick_params(labelsize=7, colors=GREY)
     return png(figure)
