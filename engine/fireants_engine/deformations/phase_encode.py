@@ -21,7 +21,7 @@ from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding
 from fireants_engine.kernels import Direction
 from fireants_engine.kernels.reference import scaled
-from fireants_engine.kernels.slopes import bounded_slopes, limit_slopes, steepest
+from fireants_engine.kernels.slopes import bounded_slopes
 from fireants_engine.ops.transport import transported
 from fireants_engine.optimise.bound import step_factors
 from fireants_engine.transforms import Affine, Transform, affine_factor, parts_of
@@ -108,23 +108,26 @@ class PhaseEncode(Deformation):
             )
 
     def scales(self, pair: Pair) -> list[float]:
-        """s_k in voxels of each volume's level grid, per unit of v."""
-        dim, reference = pair.fixed_grid.dim, self.longest
-        own, other = pair.zooms_mm or (pair.fixed_grid.spacing_zyx, pair.moving_grid.spacing_zyx)
+        """s_k in voxels of the level along each volume's axis, per unit of v."""
+        dim, reference, grid = pair.fixed_grid.dim, self.longest, pair.fixed_grid.spacing_zyx
+        zooms = pair.zooms_mm[0] if pair.zooms_mm else grid
         axis = reference.array_axis(dim)
-        unit = pair.fixed_grid.spacing_zyx[axis] / own[axis]  # voxels as stored per unit of v
+        unit = grid[axis] / zooms[axis]  # voxels as stored per unit of v
         out = []
-        for k, one in enumerate(self.volumes):
-            zooms, grid = (own, pair.fixed_grid) if k == 0 else (other, pair.moving_grid)
+        for one in self.volumes:
             along = one.array_axis(dim)
             share = one.signed_readout_s / reference.readout_s
-            out.append(share * unit * zooms[along] / grid.spacing_zyx[along])
+            out.append(share * unit * zooms[along] / grid[along])
         return out
 
     # ------------------------------------------------------------- state
     def init(self, pair: Pair, initial: Transform, ctx: ExecutionContext) -> FieldState:
-        dim = pair.fixed_grid.dim
-        self.check(dim)
+        self.check(pair.fixed_grid.dim)
+        if not pair.fixed_grid.same_space(pair.moving_grid):
+            raise InputError(
+                "The volumes of a phase_encode stage lie on different grids; give volumes of one "
+                "acquisition, resampled neither of them or all of them alike."
+            )
         if any(not isinstance(part, Affine) for part in parts_of(initial)):
             raise InputError(
                 "A phase_encode stage cannot start from a warp; start it from a linear "
@@ -148,6 +151,7 @@ class PhaseEncode(Deformation):
     def _transported(self, pair: Pair, state: FieldState, ctx: ExecutionContext) -> Tensor:
         """A first v (1, 1, *spatial), from the two volumes that differ most along one axis."""
         motion, scales = self._motion(pair, state, ctx), self.scales(pair)
+        motion.shown(pair)  # refuses another number of channels
         numbers = [
             (a, b)
             for a, b in combinations(range(len(self.volumes)), 2)
@@ -244,8 +248,7 @@ class PhaseEncode(Deformation):
         sigma = sigma_voxels(self.sigma_warp_mm, self.warp_floor_vox, pair.fixed_grid)
         if max(sigma) > 0:
             v = ctx.kernels.smooth(v, sigma, window=self.window)
-        for axis, limit in self._axes(self.scales(pair), v.ndim - 2).items():
-            limit_slopes(v, axis, limit, 1)
+        v = self._bounded(v, self.scales(pair))
         if params is not None and turn is not None:
             voxel_mm = float(np.mean(pair.fixed_grid.spacing_mm))
             factors = step_factors(peaks[:, 1], step, pairs) * voxel_mm
@@ -285,8 +288,7 @@ class PhaseEncode(Deformation):
     def _bounded(self, v: Tensor, scales: list[float]) -> Tensor:
         """v with slopes that no volume folds at."""
         for axis, limit in self._axes(scales, v.ndim - 2).items():
-            if float(steepest(v, axis)) > limit:
-                v = bounded_slopes(v, axis, limit)
+            v = bounded_slopes(v, axis, limit)
         return v
 
     def settle(self, pair: Pair, state: FieldState) -> tuple[FieldState, Folds]:

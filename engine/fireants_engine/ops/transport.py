@@ -28,7 +28,7 @@ def transported(
     share = share.expand(*lines[0].shape[:-1], count).contiguous()
     places = [_inverse(line, share) for line in lines]
     v = (places[0] - places[1]) / (a - b)
-    true = places[0] - a * v
+    true = (places[0] - a * v).cummax(-1).values  # with noise, scales of one sign may go back
     voxels = torch.arange(n, device=first.device, dtype=first.dtype)
     voxels = voxels.expand(*lines[0].shape[:-1], n).contiguous()
     return _between(true, v, voxels).movedim(-1, axis + 2).contiguous()

@@ -101,10 +101,11 @@ def normalise(
 
 
 def by_signal(fixed: Image, moving: Image, ctx: ExecutionContext) -> list[Tensor]:
-    """Both images (1, C, *spatial) with the sum of every channel that of the first with signal.
+    """Both images (1, C, *spatial), each channel with the signal of the first that has some.
 
-    In units of the robust range of that channel; nothing is cut off, no background taken away:
-    what a field moves stays, and only the receiver's gain differs. A channel without signal is 0.
+    Signal: the sum of what is above 0. In units of the robust range of that channel; nothing is
+    cut off, no background taken away: what a field moves stays, and only the receiver's gain
+    differs. A channel without signal is 0.
     """
     unit, wanted = 0.0, 0.0
     out = []

@@ -46,7 +46,9 @@ def test_only_a_factor() -> None:
     bright = scene(0) + 0.4
     bright[0, 3, 4], bright[0, 9, 9] = 80.0, -0.5
     other = scene(1, gain=2.0)
-    for found, given in zip(by_signal(image(bright), image(other), CTX), (bright, other)):
+    for found, given in zip(
+        by_signal(image(bright), image(other), CTX), (bright, other), strict=True
+    ):
         found, factor = found[0, 0].double().numpy(), given.max() / float(found.max())
         np.testing.assert_allclose(found * factor, given[0], rtol=1e-5, atol=1e-6)
 

@@ -184,12 +184,46 @@ def test_stages_come_in_any_order() -> None:
         ("stages.1.deformation.axis_weights", [1, -1], "greater than or equal to 0"),
         ("stages.1.terms.0.weight", -1, "greater than 0"),
         ("stages.1.terms.0.level_weights", [1, -2], "greater than or equal to 0"),
+        ("stages.0.terms", [{"kind": "stretch_barrier"}], "rigid stage has no warp"),
+        ("stages.1.terms", [{"kind": "stretch_barrier"}], "volumes of a phase_encode stage"),
+        ("stages.1.terms", [{"kind": "structural"}], "volumes of a phase_encode stage"),
     ],
 )
 def test_what_does_not_fit_is_refused(path: str, value: object, words: str) -> None:
     sentence = refused(changed(path, value))
     assert words in sentence
     assert path.split(".")[1] in sentence
+
+
+EPI = {"kind": "phase_encode", "volumes": [{"direction": "j", "readout_s": 0.05}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("descent", {"kind": "levenberg_marquardt"}, "choose adam for a phase_encode stage"),
+        ("terms", [{"kind": "ssd"}, {"kind": "inverse_consistency"}], "halves of a symmetric"),
+        ("deformation.volumes", [{"readout_s": 0.05}], "volumes.0.direction"),
+        ("deformation.volumes", [{"direction": "j"}], "volumes.0.readout_s"),
+        ("deformation.volumes", [{"direction": "AP", "readout_s": 0.05}], "volumes.0.direction"),
+        ("deformation.volumes", [{"direction": "j", "readout_s": -0.1}], "greater than or equal"),
+        ("deformation.volumes", [{"direction": "j", "readout_s": 50}], "less than 10"),
+        ("deformation.start", "middle", "'transport'"),
+        ("deformation.axis_weights", [0, 1, 0], "unknown key"),
+    ],
+)
+def test_what_does_not_fit_a_phase_encode_stage(path: str, value: object, words: str) -> None:
+    data = changed("stages.1", {"deformation": dict(EPI), "terms": [{"kind": "ssd"}]})
+    assert Recipe.from_dict(data).stages[1].deformation.kind == "phase_encode"
+    *parents, last = path.split(".")
+    (data["stages"][1][parents[0]] if parents else data["stages"][1])[last] = value
+    assert words in refused(data)
+
+
+def test_terms_of_a_phase_encode_stage() -> None:
+    terms = [{"kind": k} for k in ("ssd", "stretch_barrier", "diffusion", "structural")]
+    data = changed("stages.1", {"deformation": EPI, "terms": terms})
+    assert [t.kind for t in Recipe.from_dict(data).stages[1].terms] == [t["kind"] for t in terms]
 
 
 # --------------------------------------------------------------------------------- edits
