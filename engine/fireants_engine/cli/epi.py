@@ -73,7 +73,8 @@ def load_volumes(args: argparse.Namespace) -> list[w.Volume]:
 def read_encodings(args: argparse.Namespace) -> list[Encoding]:
     """From acqparams.txt, from what was typed, or from the sidecars; raises InputError."""
     paths = args.volumes
-    typed = [args.pe_up, args.pe_down], [args.readout, args.readout_down or args.readout]
+    down = args.readout if args.readout_down is None else args.readout_down
+    typed = [args.pe_up, args.pe_down], [args.readout, down]
     if args.acqparams is not None:
         if any(value is not None for value in (*typed[0], *typed[1])):
             raise InputError("--acqparams and typed directions say the same; give one of them.")

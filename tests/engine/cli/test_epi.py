@@ -134,6 +134,7 @@ def test_a_series_and_a_field_map(files: list[Path], tmp_path: Path) -> None:
         (("--pe-up", "i"), "different axes, which is rarely meant"),
         (("--pe-up", "AP"), "'AP' is no phase-encoding direction"),
         (("--readout", "0"), "0 s"),
+        (("--readout-down", "0"), "0 s"),
         (("--readout", "50"), "seconds"),
         (("--acqparams", "missing.txt"), "missing.txt"),
         (("--series", "missing.nii.gz"), "missing.nii.gz"),

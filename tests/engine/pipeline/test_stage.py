@@ -337,7 +337,7 @@ def noise_pair() -> list[Image]:
 class Creased(Compositive):
     """A greedy warp whose folds nobody smooths away."""
 
-    def settle(self, state):
+    def settle(self, pair, state):
         left, fraction = count_folds(state.u)
         return state, Folds(0, left, fraction)
 
