@@ -14,7 +14,7 @@ from fireants_engine.io.images import save_image
 from fireants_engine.io.series import Series, save_series
 from fireants_engine.io.transforms import save_affine, save_displacement
 from fireants_engine.pipeline.events import to_dict
-from fireants_engine.transforms import Chain, Displacement
+from fireants_engine.transforms import Displacement, parts_of
 from fireants_engine.workflows import epi_images as made
 from fireants_engine.workflows import epi_report
 from fireants_engine.workflows.epi import Correction
@@ -100,11 +100,9 @@ def _save_field(correction: Correction, place: Path) -> None:
     save_acqparams(field.volumes, place / "acqparams.txt")
     for k in range(len(field.volumes)):
         through = field.to(k)
-        if isinstance(through, Chain):
-            warp = through.parts[0]
+        warp, *pose = parts_of(through)
+        if pose:
             save_affine(field.poses[k], place / f"pose_{volume_name(k)}.mat")
-        else:
-            warp = through
         assert isinstance(warp, Displacement)
         save_displacement(warp, place / f"warp_{volume_name(k)}.nii.gz")
 

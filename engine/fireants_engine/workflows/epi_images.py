@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +13,9 @@ from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding, Grid, Image
 from fireants_engine.kernels import chosen_for
 from fireants_engine.ops import warp_image
-from fireants_engine.transforms import Affine
+from fireants_engine.transforms import Affine, Displacement, parts_of
 from fireants_engine.transforms.distortion import Distortion
-from fireants_engine.workflows.epi import Correction
+from fireants_engine.workflows.epi import Correction, Volume
 
 LOST = 0.25
 """Stretch below which what lies here shares its voxel with more than four others."""
@@ -52,12 +51,10 @@ def _matrix(distortion: Distortion, volume: int, grid: Grid) -> np.ndarray:
 
 def _turned(distortion: Distortion, volume: int, grid: Grid) -> tuple[Tensor, Tensor]:
     """Matrix and displacement for `kernels.warp`: the shift follows the pose."""
-    from fireants_engine.transforms import Displacement
-
     matrix = torch.as_tensor(_matrix(distortion, volume, grid), dtype=torch.float32)
-    u = distortion.to(volume)
-    first = u if isinstance(u, Displacement) else getattr(u, "parts")[0]  # noqa: B009
-    return matrix, first.u
+    warp = parts_of(distortion.to(volume))[0]
+    assert isinstance(warp, Displacement)
+    return matrix, warp.u
 
 
 def _pulled(image: Image, distortion: Distortion, volume: int) -> Tensor:
@@ -76,7 +73,7 @@ def corrected(correction: Correction, *, modulate: bool = True) -> list[Image]:
     ]
 
 
-def balanced(correction: Correction) -> list[Any]:
+def balanced(correction: Correction) -> list[Volume]:
     """The volumes with equal sums: signal is moved, and only the receiver's gain differs."""
     sums = [float(one.image.data.double().clamp(min=0).sum()) for one in correction.volumes]
     out = []
