@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from fireants_engine.cli.progress import Progress, stop_on_interrupt
-from fireants_engine.cli.run import load_execution, parse_assignments
+from fireants_engine.cli.run import changed, load_execution
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding
 from fireants_engine.io.acqparams import load_acqparams
@@ -120,10 +120,7 @@ def load_recipe(args: argparse.Namespace, volumes: list[w.Volume]) -> Recipe:
     else:
         encodings = [one.encoding for one in volumes]
         recipe = w.epi_recipe(encodings, motion=args.motion, structural=args.structural is not None)
-    values = parse_assignments(args.assignments)
-    if args.seed is not None:
-        values["seed"] = args.seed
-    return recipe.with_values(values) if values else recipe
+    return changed(recipe, args)
 
 
 # ------------------------------------------------------------------ what is told

@@ -37,11 +37,15 @@ def _how_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--preset", metavar="NAME", help="packaged recipe (brain-mri)")
     what.add_argument("--recipe", type=Path, metavar="FILE", help="recipe of your own, YAML")
+    _set_option(parser, "greedy")
+    _place_options(parser)
+
+
+def _set_option(parser: argparse.ArgumentParser, stage: str) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
-        help="change a recipe value, such as stages.greedy.descent.step=0.3 (repeatable)",
+        help=f"change a recipe value, such as stages.{stage}.descent.step=0.3 (repeatable)",
     )  # fmt: skip
-    _place_options(parser)
 
 
 def _place_options(parser: argparse.ArgumentParser) -> None:
@@ -205,10 +209,7 @@ def _epi_parser(commands: argparse._SubParsersAction) -> None:
     epi.add_argument("--series-acqparams", type=Path, metavar="FILE",
                      help="FSL's rows instead: one, or one per volume")  # fmt: skip
     _place_options(epi)
-    epi.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", dest="assignments",
-        help="change a recipe value, such as stages.field.descent.step=0.3 (repeatable)",
-    )  # fmt: skip
+    _set_option(epi, "field")
 
 
 CHAIN = """

@@ -43,6 +43,11 @@ def load_recipe(args: argparse.Namespace) -> Recipe:
         recipe = Recipe.load(args.recipe)
     else:
         recipe = Recipe.preset(args.preset or DEFAULT_PRESET)
+    return changed(recipe, args)
+
+
+def changed(recipe: Recipe, args: argparse.Namespace) -> Recipe:
+    """`recipe` with --set and --seed; raises RecipeError."""
     values = parse_assignments(args.assignments)
     if args.seed is not None:
         values["seed"] = args.seed

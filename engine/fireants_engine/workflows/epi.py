@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from fireants_engine.deformations import PhaseEncode
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding, Image
 from fireants_engine.pipeline import Control, Event, Extras, RunFinished
@@ -57,7 +58,6 @@ def check_volumes(volumes: Sequence[Volume]) -> None:
         )
     first = volumes[0]
     for one in volumes:
-        one.encoding.array_axis(one.image.dim)
         if one.image.channels != 1:
             raise InputError(
                 f"{one.name}: has {one.image.channels} channels; give one volume of one channel."
@@ -70,18 +70,14 @@ def check_volumes(volumes: Sequence[Volume]) -> None:
                 "that were not resampled, or resample none or all of them alike."
             )
     encodings = [one.encoding for one in volumes]
-    if not any(one.readout_s for one in encodings):
-        raise InputError(
-            "All volumes have a readout time of 0 s, so none is distorted; give their total "
-            "readout times in seconds."
-        )
     same = {(one.axis, one.signed_readout_s) for one in encodings}
-    if len(same) == 1:
+    if len(same) == 1 and encodings[0].readout_s:
         raise InputError(
             f"{volumes[0].name} and {volumes[1].name}: both have the phase encoding "
             f"{encodings[0]}, so nothing tells how far they are bent; give volumes of opposite "
             "direction, or correct the directions that were given."
         )
+    PhaseEncode(tuple(encodings)).check(first.image.dim)
 
 
 def check_one_axis(volumes: Sequence[Volume]) -> None:

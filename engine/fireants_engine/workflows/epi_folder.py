@@ -63,9 +63,10 @@ def save_correction(
     if series is not None:
         check_series(series, series_encodings)
     images = made.corrected(correction)
-    lost, restored = made.unrecoverable(correction), made.restored(correction)
+    average = made.mean_of(images, "corrected")
+    lost, restored = made.unrecoverable(correction), made.restored(correction, average)
     mean = {
-        "jacobian": lambda: made.mean_of(images, "corrected"),
+        "jacobian": lambda: average,
         "plain": lambda: made.mean_of(made.corrected(correction, modulate=False), "corrected"),
         "least-squares": lambda: restored,
     }[combine]()

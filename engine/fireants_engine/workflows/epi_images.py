@@ -90,14 +90,15 @@ def mean_of(images: Sequence[Image], name: str) -> Image:
     return Image(data, images[0].grid, name=name)
 
 
-def restored(correction: Correction) -> Image:
+def restored(correction: Correction, start: Image | None = None) -> Image:
     """Least-squares restoration: the true image that explains all volumes together.
 
         argmin_x  sum_k |K_k x - I_k|^2 + damping |x|^2
 
     K_k lays the signal of every true voxel, both halves of it, where volume k shows it (the
     adjoint of linear interpolation there). Where one volume has piled signal up, another has it
-    spread, and that one decides. Conjugate gradients. Andersson et al. 2003.
+    spread, and that one decides. Conjugate gradients from `start`, the mean of the `corrected`
+    volumes where it is not given. Andersson et al. 2003.
     """
     distortion, parts = correction.distortion, []
     shape = distortion.grid.shape
@@ -128,8 +129,8 @@ def restored(correction: Correction) -> Image:
         return out
 
     right = torch.stack([pull(*part) for part in parts]).sum(0)
-    start = torch.stack([image.data[None] for image in corrected(correction)]).mean(0)
-    return Image(_solved(normal, right, start)[0], distortion.grid, name="restored")
+    start = start or mean_of(corrected(correction), "start")
+    return Image(_solved(normal, right, start.data[None])[0], distortion.grid, name="restored")
 
 
 def _solved(normal: Callable[[Tensor], Tensor], right: Tensor, x: Tensor) -> Tensor:
@@ -184,7 +185,7 @@ def corrected_series(
     field = on_grid(distortion, grid)
     still = Affine.identity(grid.dim)
     for k, image in enumerate(volumes):
-        if len(encodings) not in (1,) and k >= len(encodings):
+        if len(encodings) != 1 and k >= len(encodings):
             raise InputError(
                 f"The series has more volumes than there are readouts ({len(encodings)}); give one "
                 "for all or one per volume."

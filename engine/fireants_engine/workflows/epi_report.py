@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -18,7 +17,7 @@ from fireants_engine.transforms.distortion import Distortion
 from fireants_engine.workflows.epi import Correction
 from fireants_engine.workflows.pictures import GREY, loss_curves, planes_of, png
 from fireants_engine.workflows.report import file_sha256, plain, stages_of, versions
-from fireants_engine.workflows.report_html import STYLE, number, stages_table, table
+from fireants_engine.workflows.report_html import STYLE, figure, number, stages_table, table
 
 FORMAT = "epi-1"
 _OBJECT = 0.15
@@ -197,12 +196,7 @@ def page(report: dict[str, Any], drawn: dict[str, bytes]) -> str:
     """report.html; pictures by caption."""
     curve = loss_curves(report["stages"])
     shown = {**drawn, **({} if curve is None else {"Loss per step.": curve})}
-    figures = "".join(
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,'
-        f'{base64.b64encode(data).decode("ascii")}"><figcaption>{escape(caption)}</figcaption>'
-        "</figure>"
-        for caption, data in shown.items()
-    )
+    figures = "".join(figure(caption, data) for caption, data in shown.items())
     before, after = (report["agreement"][key] or {} for key in ("before", "after"))
     rows = [
         ["Correlation inside the object", number(before.get("correlation")),

@@ -57,6 +57,15 @@ def table(rows: list[list[str]], head: list[str] | None = None, left: int = 1) -
     return "<table>" + "".join(lines + [line(row, "td") for row in rows]) + "</table>"
 
 
+def figure(caption: str, data: bytes) -> str:
+    """A PNG, inlined, and what it shows below it."""
+    inlined, text = base64.b64encode(data).decode("ascii"), escape(caption)
+    return (
+        f'<figure><img alt="{text}" src="data:image/png;base64,{inlined}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
 def _quality(quality: dict[str, Any]) -> str:
     rows: list[list[str]] = []
     if dice := quality.get("dice"):
@@ -152,14 +161,7 @@ def render(report: dict[str, Any], pictures: dict[str, bytes]) -> str:
     """The page as HTML text; pictures are PNG bytes by name (or caption) and are inlined."""
     inputs = report["inputs"]
     title = f"{inputs['moving']['name']} onto {inputs['fixed']['name']}"
-    figures = {}
-    for name, data in pictures.items():
-        inlined = base64.b64encode(data).decode("ascii")
-        caption = escape(CAPTIONS.get(name, name))
-        figures[name] = (
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{inlined}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+    figures = {name: figure(CAPTIONS.get(name, name), data) for name, data in pictures.items()}
     curve = figures.pop("loss", "")
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">

@@ -250,7 +250,7 @@ def _grid(data: dict[str, Any]) -> Grid:
 
 
 def read_json(folder: str | Path) -> dict[str, Any]:
-    """report.json of a folder that was just written."""
+    """report.json of a folder, as it is."""
     return json.loads((Path(folder) / REPORT_FILE).read_text(encoding="utf-8"))
 
 
@@ -258,7 +258,7 @@ def read_report(folder: str | Path) -> dict[str, Any]:
     """report.json of a run directory; raises InputError when there is none or it is damaged."""
     path = Path(folder) / REPORT_FILE
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = read_json(folder)
         if report["format"] == FORMAT and "grid" in report["inputs"]["fixed"]:
             return report
     except OSError:
