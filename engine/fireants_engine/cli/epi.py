@@ -17,7 +17,9 @@ from fireants_engine.io.series import Series, load_series
 from fireants_engine.pipeline import Control, Outcome
 from fireants_engine.recipe import Recipe
 from fireants_engine.workflows import epi as w
+from fireants_engine.workflows import epi_check
 from fireants_engine.workflows.epi_folder import check_series, save_correction
+from fireants_engine.workflows.registration import Execution
 from fireants_engine.workflows.rundir import check_output_folder, read_json
 
 
@@ -32,6 +34,8 @@ def epi(args: argparse.Namespace) -> int:
     control = Control()
     with Progress(args.quiet) as progress, stop_on_interrupt(control, progress):
         progress.say(", ".join(f"{one.name} ({one.encoding})" for one in volumes))
+        if args.check:
+            progress.say(tried(args, volumes, execution).sentence())
         if args.field_map is not None:
             found = w.given_field(volumes, load_image(args.field_map))
         else:
@@ -124,6 +128,16 @@ def load_recipe(args: argparse.Namespace, volumes: list[w.Volume]) -> Recipe:
 
 
 # ------------------------------------------------------------------ what is told
+def tried(
+    args: argparse.Namespace, volumes: list[w.Volume], execution: Execution
+) -> epi_check.Check:
+    """Whether the directions fit: a field map decides their sign, a pair its axis."""
+    if args.field_map is None:
+        return epi_check.try_directions(volumes, execution=execution)
+    known = w.given_field(volumes, load_image(args.field_map))
+    return epi_check.try_field(volumes, known.distortion)
+
+
 def summary(folder: Path) -> str:
     """A few lines for the person who waited."""
     report = read_json(folder)

@@ -193,6 +193,8 @@ def _epi_parser(commands: argparse._SubParsersAction) -> None:
                      help="FSL's file instead, one row per volume")  # fmt: skip
     epi.add_argument("--mixed-axes", action="store_true",
                      help="two volumes along different axes are meant")  # fmt: skip
+    epi.add_argument("--check", action="store_true",
+                     help="first try other directions coarsely, and say which fit")  # fmt: skip
     epi.add_argument("--motion", action="store_true",
                      help="also estimate how the volumes have moved")  # fmt: skip
     epi.add_argument("--structural", type=Path, metavar="T2",

@@ -19,13 +19,20 @@ class PreviewRequest:
     """planes: (array axis, index) on the fixed grid; or `volume_shrink` for the whole volume.
 
     warp: the deformable part is wanted there, too; points_mm: (n, d) points of the fixed image
-    (LPS mm) to be mapped.
+    (LPS mm) to be mapped; found: what the deformation tells beyond its map is wanted
+    (`Deformation.found`), whatever the planes are.
     """
 
     planes: tuple[tuple[int, int], ...] = ()
     volume_shrink: float | None = None
     warp: bool = False
     points_mm: np.ndarray | None = None
+    found: bool = False
+
+    @property
+    def of_map(self) -> bool:
+        """Something is wanted for which the map has to be known."""
+        return bool(self.planes) or self.volume_shrink is not None or self.points_mm is not None
 
 
 class Control:

@@ -82,13 +82,15 @@ class Preview(Event):
     A key is (array axis, index) for one plane, or None for the whole (possibly coarse) volume.
     warps: the deformable part there, a Displacement on three planes with the shown one in the
     middle, or on the coarse grid; points_mm: points of the fixed image in the moving one, now.
-    Both only when asked for.
+    found: what the deformation tells beyond its map, as `StageResult.found`, on the level's grid
+    and device. All three only when asked for.
     """
 
     stage: str = ""
     frames: Mapping[Any, np.ndarray] = field(default_factory=dict)
     warps: Mapping[Any, Any] = field(default_factory=dict)
     points_mm: np.ndarray | None = None
+    found: Any = None
     pair: int = 0
 
 

@@ -244,7 +244,11 @@ class LevelRun:
         if request := self.control.take_request():
             own = take(self.state, [0], len(self.tracks))
             pair = self.pair.each[0]
-            made = member.previewer.make(request, lambda: self.deformation.transform(pair, own))
+            made = member.previewer.make(
+                request,
+                lambda: self.deformation.transform(pair, own),
+                lambda: self.deformation.found(pair, own),
+            )
             if paused:
                 self.clock.held += member.previewer.last_seconds
             else:

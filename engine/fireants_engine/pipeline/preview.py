@@ -38,15 +38,23 @@ class Previewer:
         """True while previews, with one more like the last, stay within their share so far."""
         return self.owed or self.spent_seconds + self.last_seconds <= BUDGET * run_seconds
 
-    def make(self, request: PreviewRequest, transform: Callable[[], Transform]) -> dict[str, Any]:
-        """The fields of a Preview event; transform: gives the present map, which costs as well."""
+    def make(
+        self,
+        request: PreviewRequest,
+        transform: Callable[[], Transform],
+        found: Callable[[], Any] = lambda: None,
+    ) -> dict[str, Any]:
+        """The fields of a Preview event; transform: gives the present map, which costs as well;
+        found: what the deformation tells beyond it."""
         started = time.perf_counter()
-        now = transform()
-        out = {
-            "frames": self.frames(request, now),
-            "warps": self.warps(request, now),
-            "points_mm": self.points(request, now),
-        }
+        out: dict[str, Any] = {}
+        if request.of_map:
+            now = transform()
+            out["frames"] = self.frames(request, now)
+            out["warps"] = self.warps(request, now)
+            out["points_mm"] = self.points(request, now)
+        if request.found:
+            out["found"] = found()
         self.last_seconds, self.owed = time.perf_counter() - started, False
         return out
 

@@ -11,7 +11,7 @@ import torch
 from fireants_engine.deformations import PhaseEncode
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding, Image
-from fireants_engine.pipeline import Control, Event, Extras, RunFinished
+from fireants_engine.pipeline import Control, Event, Extras, Outcome, RunFinished
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.presets import workflow_recipe
 from fireants_engine.similarity.structural import STRUCTURAL
@@ -190,6 +190,8 @@ def distortion_of(result: Result) -> Distortion:
     for _, stage in reversed(result.output.stages):
         if isinstance(stage.found, Distortion):
             return stage.found
+    if result.outcome is Outcome.STOPPED:
+        raise InputError("The correction was stopped before it found a field; start it again.")
     raise InputError(
         "The run found no field: its recipe has no phase_encode stage, or that diverged; use the "
         "recipe of the EPI workflow."

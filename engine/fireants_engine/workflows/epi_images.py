@@ -168,7 +168,7 @@ def on_grid(distortion: Distortion, grid: Grid) -> Distortion:
     """The field on another acquisition's grid by its place in the world, with that one's voxels."""
     if distortion.grid.same_space(grid):
         return distortion
-    field = Image(distortion.field_hz[0].float(), distortion.grid, name="field")
+    field = Image(distortion.field_hz[0].float().cpu(), distortion.grid, name="field")
     hz = warp_image(field, Affine.identity(grid.dim), grid).data[None]
     poses, zooms = distortion.poses, tuple(grid.spacing_zyx)
     return Distortion(hz, grid, distortion.volumes, poses, zooms)

@@ -199,7 +199,9 @@ def test_the_next_is_expected_to_cost_as_much(small_pair, monkeypatch) -> None:
 def expensive(made: list[Transform]) -> Any:
     """A picture that uses up the share of a whole run."""
 
-    def make(self: Previewer, request: PreviewRequest, transform: Any) -> dict[str, Any]:
+    def make(
+        self: Previewer, request: PreviewRequest, transform: Any, found: Any
+    ) -> dict[str, Any]:
         made.append(transform())
         self.last_seconds, self.owed = 1e6, False
         return {}

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding, Grid, Image
+from fireants_engine.pipeline import Control, Preview, PreviewRequest
 from fireants_engine.recipe import Recipe
 from fireants_engine.transforms import Affine, Displacement
 from fireants_engine.transforms.distortion import Distortion
@@ -360,3 +361,23 @@ def test_the_recipe_runs_without_the_workflow(found: w.Correction) -> None:
     recipe = Recipe.from_dict(found.result.recipe.to_dict())
     again = w.distortion_of(register(*w.as_pair(pair()), recipe))
     assert torch.equal(again.on(found.distortion.grid).field_hz, found.distortion.field_hz)
+
+
+# ------------------------------------------------------------------ while it runs
+def test_a_preview_tells_the_field_without_a_picture_of_the_map() -> None:
+    control = Control()
+    control.request_preview(PreviewRequest(found=True))
+    volumes, seen = pair(), []
+    for event in w.correction(volumes, control=control):
+        if isinstance(event, Preview):
+            seen.append(event)
+            control.request_preview(PreviewRequest(found=True))
+    assert seen
+    assert all(not event.frames and event.points_mm is None for event in seen)
+    field = seen[-1].found
+    assert isinstance(field, Distortion)
+    part = volumes[0].image.grid.part([slice(4, 7), slice(0, 40), slice(0, 32)])
+    whole = made.corrected(w.Correction(tuple(volumes), made.on_grid(field, volumes[0].image.grid)))
+    slab = made.corrected(w.Correction(tuple(volumes), made.on_grid(field, part)))
+    for one, other in zip(whole, slab, strict=True):
+        np.testing.assert_allclose(other.numpy()[1], one.numpy()[5], atol=1e-4)
