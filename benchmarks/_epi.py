@@ -17,14 +17,14 @@ from fireants_engine.transforms import Affine
 from fireants_engine.transforms.distortion import Distortion
 from fireants_engine.workflows.epi import Correction, Volume
 from fireants_engine.workflows.epi_images import corrected, mean_of
+from napari_fireants._samples import load_phantoms
 
 Array = NDArray[np.float64]
 OFFSET = 2650.0
 """Of the recorded EPI, whose background is not 0."""
-OVER = 8
-"""Places within a voxel whose signal is laid on its own."""
 MARGIN = 6
 """Slices around those of a moved pair, so that nothing comes from beyond them."""
+read_out = load_phantoms().read_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,28 +35,6 @@ class Simulated:
     truth: Array
     shift: Array
     inside: NDArray[np.bool_]
-
-
-def laid(image: Array, shift: Array, axis: int = 1) -> Array:
-    """`image` as a readout shows it: what is at x lies at x + shift(x), its signal kept."""
-    values, moves = (np.moveaxis(a, axis, -1) for a in (image, shift))
-    n = values.shape[-1]
-    x = (np.arange(n * OVER) + 0.5) / OVER - 0.5
-    left = np.clip(np.floor(x).astype(int), 0, n - 2)
-    part = np.clip(x - left, 0, 1)
-    fine = [a[..., left] * (1 - part) + a[..., left + 1] * part for a in (values, moves)]
-    place = x + fine[1]
-    low = np.floor(place).astype(int)
-    rest = place - low
-    out = np.zeros(values.shape)
-    lines = out.reshape(-1, n)
-    numbers = np.arange(len(lines))[:, None]
-    for where, share in ((low, 1 - rest), (low + 1, rest)):
-        flat = where.reshape(len(lines), -1)
-        ok = (flat >= 0) & (flat < n)
-        signal = (fine[0] * share / OVER).reshape(len(lines), -1)
-        np.add.at(lines, (np.broadcast_to(numbers, flat.shape)[ok], flat[ok]), signal[ok])
-    return np.moveaxis(out, -1, axis)
 
 
 def measured_field(folder: Path) -> tuple[Array, Array, Grid]:
@@ -82,12 +60,12 @@ def simulate(
     margin = MARGIN if moved else 0
     wide = slice(slices.start - margin, slices.stop + margin)
     image, shift = whole[wide], field[wide] * readout_s
-    up = laid(image, shift)
+    up = read_out(image, shift, 1)
     if moved is None:
-        down = laid(image, -shift)
+        down = read_out(image, -shift, 1)
     else:
         there, bent = (_moved(a, *moved) for a in (image, shift))
-        down = laid(there, -bent)
+        down = read_out(there, -bent, 1)
     rows = slice(margin, len(image) - margin)
     truth, shift = image[rows], shift[rows]
     bright = np.percentile(truth, 99)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_fireants._batch import Batch
+    from napari_fireants._epi import Epi
 
 REST_MS = 700
 """After a run, before what is no longer needed goes."""
@@ -96,6 +97,13 @@ class Controller:
         from napari_fireants._batch import Batch
 
         return Batch(self.session)
+
+    @cached_property
+    def epi(self) -> Epi:
+        """EPI corrections; made when they are first asked for."""
+        from napari_fireants._epi import Epi
+
+        return Epi(self)
 
     def wanted(self) -> Wanted:
         """The next preview: what the canvas shows, and what `wishes` add to it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_fireants._layers import along
 from napari_fireants._looking import Looking
 from napari_fireants._views import View
 
@@ -65,7 +66,7 @@ class CurtainHandle:
     def _pixels_per_voxel(self) -> float:
         scene = self._looking.scene
         axis = scene.canvas_axes()[-1]
-        _, per_unit = scene.along(axis)
+        _, per_unit = along(scene.viewer, scene.fixed, axis)
         return float(self._viewer.scene.camera.zoom) / max(abs(per_unit), 1e-12)
 
     def _drag(self, event: Any) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_fireants._layers import like
+from napari_fireants._preview import robust_limits
 from napari_fireants._seen import BEFORE, Arrows, Key, Picture
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def _blending(picture: Picture) -> str:
 
 def put(layer: Layer | None, **values: Any) -> None:
     """Set what is not so already: napari redraws for what does not change, too."""
+    if layer is None:
+        return
     for name, value in values.items():
         now = getattr(layer, name, None)
         now = now.name if name == "colormap" and isinstance(value, str) else now
@@ -161,6 +164,19 @@ def place(layer: Layer, fixed: Layer) -> None:
             same = np.array_equal(now, value)
         if not same:
             setattr(layer, name, value)
+
+
+def limits_of(layer: Layer) -> tuple[float, float]:
+    """Contrast limits for an overlay: as a person set them, else robust ones of data in memory.
+
+    Colour images span their bytes.
+    """
+    if getattr(layer, "rgb", False):
+        return (0.0, 255.0) if np.dtype(layer.dtype).kind in "iu" else (0.0, 1.0)
+    low, high = layer.contrast_limits
+    if isinstance(layer.data, np.ndarray) and [low, high] == list(layer.contrast_limits_range):
+        return robust_limits(layer.data, 50_000)
+    return float(low), float(high)
 
 
 def shape_of(layer: Layer) -> tuple[int, ...]:

@@ -126,6 +126,13 @@ def file_of(layer: Layer) -> str | None:
     return None if path is None else str(path)
 
 
+def opened_from(layer: Layer) -> str | None:
+    """The file that a layer was opened from, also where it holds more than the layer shows."""
+    ours = layer.metadata.get("fireants")
+    opened = ours.get("opened") if isinstance(ours, dict) else None
+    return opened or file_of(layer)
+
+
 def snapshot(layer: Layer) -> Snapshot:
     """`layer` as it is now, quickly (no data are read).
 
@@ -217,6 +224,28 @@ def coordinates_at(viewer: ViewerModel, layer: Layer, position: Sequence[float])
 def world_of(viewer: ViewerModel, layer: Layer, coordinates: np.ndarray) -> np.ndarray:
     """The way back of `coordinates_at`, for the layer's axes."""
     return np.asarray(layer.data_to_world(coordinates), dtype=float) / _ratios(viewer, layer)
+
+
+def along(viewer: ViewerModel, layer: Layer, axis: int) -> tuple[float, float]:
+    """Index of a layer along an array axis at 0 of the viewer, and per viewer unit."""
+    point = np.zeros(layer.ndim)
+    at_zero = float(layer.world_to_data(point)[axis])
+    point[axis] = _ratios(viewer, layer)[axis]
+    return at_zero, float(layer.world_to_data(point)[axis]) - at_zero
+
+
+def plane_shown(viewer: ViewerModel, layer: Layer) -> tuple[int, int] | None:
+    """The plane (array axis, index) of a layer that the canvas shows; None where all is shown."""
+    dims = viewer.dims
+    first = dims.ndim - layer.ndim
+    hidden = [axis - first for axis in dims.not_displayed if axis >= first]
+    if layer.ndim == 2 or not hidden:
+        return None
+    axis = hidden[0]
+    at_zero, per_unit = along(viewer, layer, axis)
+    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    index = round(at_zero + dims.point[axis + first] * per_unit)
+    return axis, min(max(index, 0), data.shape[axis] - 1)
 
 
 def grid_of(source: Snapshot) -> Grid:

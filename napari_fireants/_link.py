@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_fireants._change import Change
 from napari_fireants._preferences import preferences
-from napari_fireants._preview import Mailbox, Pace, Wanted
+from napari_fireants._preview import Frames, Mailbox, Pace, Wanted
 
 if TYPE_CHECKING:
     from napari_fireants._session import Losses, Machine, Progress
@@ -22,7 +22,7 @@ class Link:
         self.stopping = False
         self.discard = False
         self.paused = False
-        self.frames = Mailbox()
+        self.frames: Mailbox[Frames] = Mailbox()
         self.pace = Pace(preferences().seconds)
         self.machine: Machine | None = None
         self._lock = threading.Lock()

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 PREVIEW_SECONDS = 0.125
 """Shortest time between two previews: at most 8 a second."""
 OVERHEAD = 0.03
@@ -62,22 +63,22 @@ class Pictures:
     labels: np.ndarray | None = None
 
 
-class Mailbox:
-    """One slot for the newest frames: whoever reads late sees only the latest."""
+class Mailbox(Generic[T]):
+    """One slot for the newest of something: whoever reads late sees only the latest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._frames: Frames | None = None
+        self._newest: T | None = None
 
-    def put(self, frames: Frames) -> None:
+    def put(self, newest: T) -> None:
         with self._lock:
-            self._frames = frames
+            self._newest = newest
 
-    def take(self) -> Frames | None:
-        """The newest frames, once."""
+    def take(self) -> T | None:
+        """The newest, once."""
         with self._lock:
-            frames, self._frames = self._frames, None
-        return frames
+            newest, self._newest = self._newest, None
+        return newest
 
 
 class Pace:

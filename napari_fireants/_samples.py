@@ -98,3 +98,24 @@ def phantom_2d() -> list[LayerData]:
 def phantom_3d() -> list[LayerData]:
     """Two brain-like bodies with a known warp."""
     return _phantom(load_phantoms().brain(), "phantom")
+
+
+EPI_PART = slice(54, 84, 2), slice(1, None, 2), slice(1, None, 2)
+"""Of ICBM152, for the EPI pair: every other voxel of some axial slices."""
+EPI_PAD, EPI_READOUT = 8, 0.05
+
+
+def epi_pair() -> list[LayerData]:
+    """Slices of ICBM152, read out along j and against it in a made-up field."""
+    ((array, look, kind),), _ = open_image(sample_path("icbm152_t1.nii.gz"))
+    image = np.pad(array[EPI_PART].astype(float), ((0, 0), (EPI_PAD,) * 2, (EPI_PAD,) * 2))
+    up, down, _ = load_phantoms().epi_pair(image, EPI_READOUT)
+    start = [part.start - step for part, step in zip(EPI_PART, (0, 16, 16), strict=True)]
+    place = {key: look[key] for key in ("affine", "units", "axis_labels") if key in look}
+    place |= {"scale": (2.0,) * 3, "translate": start, "contrast_limits": robust_limits(up)}
+    out: list[LayerData] = []
+    for name, shown, direction in (("up", up, "j"), ("down", down, "j-")):
+        encoding = {"direction": direction, "readout_s": EPI_READOUT}
+        own = {"name": f"EPI {name}, {direction}", "metadata": {"fireants": {"encoding": encoding}}}
+        out.append((shown, place | own, kind))
+    return out

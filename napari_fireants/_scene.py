@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_fireants._extras import Extras, put, shape_of
-from napari_fireants._layers import Snapshot, like
+from napari_fireants._extras import Extras, limits_of, put, shape_of
+from napari_fireants._layers import Snapshot, along, coordinates_at, like, plane_shown
 from napari_fireants._preferences import preferences
-from napari_fireants._preview import Pictures, Wanted, robust_limits
+from napari_fireants._preview import Pictures, Wanted
 from napari_fireants._seen import BEFORE, Arrows, Key, Picture
 from napari_fireants._views import Look, View
 
@@ -90,9 +90,9 @@ class Scene:
             self.live = None  # the last run's result stays as it is
         self.fixed, self.moving = fixed, moving
         self.spacing = source.spacing_mm[::-1]
-        limits = _limits(moving)
+        limits = limits_of(moving)
         below, above = self.colours
-        parts = (fixed, below, _limits(fixed)), (moving, above, limits)
+        parts = (fixed, below, limits_of(fixed)), (moving, above, limits)
         for layer, colormap, contrast in parts:
             look = {"visible": True, "opacity": 1.0, "blending": "additive"}
             if not getattr(layer, "rgb", False):
@@ -135,32 +135,16 @@ class Scene:
         fixed = self.fixed
         if fixed is None or fixed.ndim == 2:
             return Wanted(shrink=1.0)
-        dims = self.viewer.dims
-        shape = shape_of(fixed)
-        hidden = [a - (dims.ndim - fixed.ndim) for a in dims.not_displayed]
-        hidden = [a for a in hidden if a >= 0]
-        if not hidden:
-            return Wanted(shrink=max(1.0, (np.prod(shape) / self.VOLUME_VOXELS) ** (1 / 3)))
-        axis = hidden[0]
-        at_zero, per_unit = self.along(axis)
-        index = round(at_zero + dims.point[axis + dims.ndim - fixed.ndim] * per_unit)
-        return Wanted(planes=((axis, min(max(index, 0), shape[axis] - 1)),))
-
-    def along(self, axis: int) -> tuple[float, float]:
-        """Index of the fixed image along an array axis at 0 of the viewer, and per viewer unit."""
-        world_axis = axis + self.viewer.dims.ndim - self.fixed.ndim
-        point = np.zeros(self.fixed.ndim)
-        at_zero = float(self.fixed.world_to_data(point)[axis])
-        point[axis] = self._unit_ratio(world_axis, axis)
-        return at_zero, float(self.fixed.world_to_data(point)[axis]) - at_zero
+        plane = plane_shown(self.viewer, fixed)
+        if plane is not None:
+            return Wanted(planes=(plane,))
+        voxels = np.prod(shape_of(fixed))
+        return Wanted(shrink=max(1.0, (voxels / self.VOLUME_VOXELS) ** (1 / 3)))
 
     def index_at(self, position: Any) -> tuple[float, ...]:
         """Voxel coordinates in the fixed image of a place in the viewer's world."""
         assert self.fixed is not None
-        first = self.viewer.dims.ndim - self.fixed.ndim
-        ratios = [self._unit_ratio(first + axis, axis) for axis in range(self.fixed.ndim)]
-        place = np.asarray(position, float)[first:] * ratios
-        return tuple(float(x) for x in self.fixed.world_to_data(place))
+        return tuple(float(x) for x in coordinates_at(self.viewer, self.fixed, position))
 
     def go(self, voxel: tuple[float, ...]) -> None:
         """Bring a voxel of the fixed image (array order) on the canvas' slice."""
@@ -168,16 +152,9 @@ class Scene:
             return
         dims = self.viewer.dims
         for axis, index in enumerate(voxel):
-            at_zero, per_unit = self.along(axis)
+            at_zero, per_unit = along(self.viewer, self.fixed, axis)
             if per_unit:
                 dims.set_point(axis + dims.ndim - self.fixed.ndim, (index - at_zero) / per_unit)
-
-    def _unit_ratio(self, world_axis: int, axis: int) -> float:
-        """Layer units per viewer unit: the viewer shows the smallest unit of all layers."""
-        units = self.viewer.layers.units
-        if units is None or units[world_axis] == self.fixed.units[axis]:
-            return 1.0
-        return float((1.0 * units[world_axis]).to(self.fixed.units[axis]).magnitude)
 
     @property
     def waiting(self) -> bool:
@@ -210,7 +187,7 @@ class Scene:
         name = f"{self.moving.name} (registered)"
         grey = pictures.moved.ndim == self.fixed.ndim
         if self.live is None or not self._present(self.live):
-            low, high = _limits(self.moving)
+            low, high = limits_of(self.moving)
             blank = np.full(pictures.fixed_bytes.shape, low, np.float32)
             self.live = self.viewer.add_image(
                 blank, contrast_limits=(low, high), **like(self.fixed)
@@ -359,16 +336,3 @@ class Scene:
     def _remove(self, layer: Layer | None) -> None:
         if layer is not None and self._present(layer):
             self.viewer.layers.remove(layer)
-
-
-def _limits(layer: Layer) -> tuple[float, float]:
-    """Contrast limits for an overlay: as a person set them, else robust ones of data in memory.
-
-    Colour images span their bytes.
-    """
-    if getattr(layer, "rgb", False):
-        return (0.0, 255.0) if np.dtype(layer.dtype).kind in "iu" else (0.0, 1.0)
-    low, high = layer.contrast_limits
-    if isinstance(layer.data, np.ndarray) and [low, high] == list(layer.contrast_limits_range):
-        return robust_limits(layer.data, 50_000)
-    return float(low), float(high)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_fireants._controller import Controller
 
 PLUGIN = "napari-fireants"
-DOCKS = ("Register", "Inspect", "Landmarks", "History", "Batch")
+DOCKS = ("Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction")
 RUN, LOOK, LANDMARKS, STEER, STEPS, WINDOWS = (
     "Run",
     "Look",
@@ -130,6 +130,13 @@ def _step(way: str) -> Callable[[Controller], None]:
     return press
 
 
+def _hold(controller: Controller, held: bool) -> None:
+    if controller.epi.on_canvas:
+        controller.epi.scene.flick(held)
+    else:
+        controller.looking.hold_fixed(held)
+
+
 def _pick(controller: Controller) -> None:
     picker = controller.landmarking.picker
     if picker.mode == "pairs":
@@ -193,10 +200,10 @@ def _shortcuts() -> tuple[Shortcut, ...]:
         Shortcut(("Shift+N",), "Previous view", LOOK, _view(-1)),
         Shortcut(
             (HOLD_KEY,),
-            "The fixed image alone, to flicker between the two",
+            "The fixed image alone (EPI: as recorded), to flicker between the two",
             LOOK,
-            lambda controller: controller.looking.hold_fixed(True),
-            lambda controller: controller.looking.hold_fixed(False),
+            lambda controller: _hold(controller, True),
+            lambda controller: _hold(controller, False),
             "hold {}",
         ),
         Shortcut(("J",), "Pick pairs in turn, or end it", LANDMARKS, _pick),

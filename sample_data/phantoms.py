@@ -192,6 +192,54 @@ def brain(
     )
 
 
+# ------------------------------------------------------------------ EPI
+OVER = 8
+"""Places within a voxel whose signal is laid on its own."""
+
+
+def read_out(image: Array, shift: Array, axis: int) -> Array:
+    """`image` as an EPI readout shows it: what is at x lies at x + shift(x), its signal kept.
+
+    shift: voxels along the array axis. Signal beyond the field of view is lost.
+    """
+    values, moves = (np.moveaxis(a, axis, -1) for a in (image, shift))
+    n = values.shape[-1]
+    x = (np.arange(n * OVER) + 0.5) / OVER - 0.5
+    left = np.clip(np.floor(x).astype(int), 0, n - 2)
+    part = np.clip(x - left, 0, 1)
+    fine = [a[..., left] * (1 - part) + a[..., left + 1] * part for a in (values, moves)]
+    place = x + fine[1]
+    low = np.floor(place).astype(int)
+    rest = place - low
+    out = np.zeros(values.shape)
+    lines = out.reshape(-1, n)
+    numbers = np.arange(len(lines))[:, None]
+    for where, share in ((low, 1 - rest), (low + 1, rest)):
+        flat = where.reshape(len(lines), -1)
+        ok = (flat >= 0) & (flat < n)
+        signal = (fine[0] * share / OVER).reshape(len(lines), -1)
+        np.add.at(lines, (np.broadcast_to(numbers, flat.shape)[ok], flat[ok]), signal[ok])
+    return np.moveaxis(out, -1, axis)
+
+
+def epi_pair(image: Array, readout_s: float = 0.05, seed: int = 0) -> tuple[Array, Array, Array]:
+    """A brain (z, y, x; y from front to back or back to front) read out along y and against it.
+
+    Returns both images (float32, 1 % noise) and the made-up field in Hz: a source of 150 Hz above
+    the end of y, -20 Hz elsewhere.
+    """
+    z, y, x = np.meshgrid(*(np.arange(n, dtype=float) for n in image.shape), indexing="ij")
+    top, middle = image.shape[1] - 14, image.shape[2] / 2
+    hz = 150 * np.exp(-((y - top) ** 2 + (x - middle) ** 2) / 300 - z / 20) - 20
+    rng = np.random.default_rng(seed)
+    shown = []
+    for sign in (1, -1):
+        noise = rng.normal(0, 0.01 * image.max(), image.shape)
+        bent = read_out(image, hz * sign * readout_s, 1)
+        shown.append((bent + noise).astype(np.float32))
+    return shown[0], shown[1], hz
+
+
 def write(phantom: Phantom, folder: Path, name: str) -> None:
     """Fixed, moving and both label maps as NIfTI, the truth as an ITK displacement field."""
     import SimpleITK as sitk

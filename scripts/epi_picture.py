@@ -7,44 +7,29 @@ repository:
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-import SimpleITK as sitk
 
 from fireants_engine.geometry import Encoding, Image
 from fireants_engine.workflows.epi import Volume, correct
 from fireants_engine.workflows.epi_images import corrected
-from napari_fireants._samples import sample_path
+from napari_fireants._samples import epi_pair
 
 matplotlib.use("Agg")
 ROOT = Path(__file__).resolve().parents[1]
-READOUT = 0.05
-SLICES = slice(54, 84, 2)
 SHOWN = 5
 
 
 def volumes() -> list[Volume]:
-    """Axial slices at 2 mm, bent along j and against it, with a little noise."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from _epi import laid
-
-    whole = sitk.GetArrayFromImage(sitk.ReadImage(str(sample_path("icbm152_t1.nii.gz"))))
-    image = whole[SLICES, 1::2, 1::2].astype(float)
-    image = np.pad(image, ((0, 0), (8, 8), (8, 8)))
-    z, y, x = np.meshgrid(*(np.arange(n, dtype=float) for n in image.shape), indexing="ij")
-    top, middle = image.shape[1] - 14, image.shape[2] / 2
-    hz = 150 * np.exp(-((y - top) ** 2 + (x - middle) ** 2) / 300 - z / 20) - 20
-    rng = np.random.default_rng(0)
+    """The sample pair, up first."""
     out = []
-    for direction in ("j", "j-"):
-        encoding = Encoding.parse(direction, READOUT)
-        shown = laid(image, hz * encoding.signed_readout_s)
-        noise = rng.normal(0, 0.01 * image.max(), image.shape)
-        out.append(Volume(Image.from_numpy((shown + noise).astype(np.float32)), encoding))
+    for data, look, _ in epi_pair():
+        own = look["metadata"]["fireants"]["encoding"]
+        encoding = Encoding.parse(own["direction"], own["readout_s"])
+        out.append(Volume(Image.from_numpy(data), encoding))
     return out
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QShowEvent
+from qtpy.QtGui import QPaintEvent, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFrame,
@@ -17,6 +17,9 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QVBoxLayout,
     QWidget,
 )
@@ -150,6 +153,20 @@ class LayerCombo(QComboBox):
         self._tip = title
         self.currentTextChanged.connect(self._tell)
         self._tell()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """A name that is too long loses its middle: what tells images apart is often its end."""
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        style, part = self.style(), QStyle.SubControl.SC_ComboBoxEditField
+        field = style.subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, self)
+        middle = Qt.TextElideMode.ElideMiddle
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, middle, field.width() - 4
+        )
+        painter = QStylePainter(self)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def explain(self, tip: str) -> None:
         """What the layer is for; the tooltip adds its name, which may be longer than the box."""

@@ -36,11 +36,12 @@ benchmarks/endurance.py measures the promise."""
 @pytest.mark.gui
 def test_docks_open_at_once_and_without_torch() -> None:
     """The first bears most of the imports."""
-    names = ["Register", "Inspect", "Landmarks", "History", "Batch"]
+    names = ["Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction"]
     command = [sys.executable, "-c", OPEN_DOCKS, *names]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("panel ")]
-    assert [line[0] for line in lines] == [f"{name}Panel" for name in names], done.stderr
+    panels = [f"{name.split()[0].capitalize()}Panel" for name in names]
+    assert [line[0] for line in lines] == panels, done.stderr
     assert {line[1] for line in lines} == {"False"}, lines
     assert max(int(line[2]) for line in lines) < OPEN_MS, lines
 
@@ -54,13 +55,14 @@ def test_the_manifest_is_valid(repo_root: Path) -> None:
         "Register",
         "Inspect",
         "Batch",
+        "EPI correction",
     }
     assert [m.command for m in manifest.contributions.menus["napari/layers/register"]] == [
         "napari-fireants.register"
     ]
 
 
-@pytest.mark.parametrize("key", ["brain_pair", "phantom_2d", "phantom_3d"])
+@pytest.mark.parametrize("key", ["brain_pair", "epi_pair", "phantom_2d", "phantom_3d"])
 def test_samples_can_be_registered(key: str) -> None:
     from napari.layers import Layer
 

@@ -32,7 +32,7 @@ from fireants_engine.recipe.models import Recipe
 from napari_fireants import _task
 from napari_fireants._session import State
 
-DOCKS = ("Register", "Inspect", "Landmarks", "History", "Batch")
+DOCKS = ("Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction")
 QUIET_QT = ("propagateSizeHints", "XDG_RUNTIME_DIR", "This plugin does not support", "_themes")
 
 

@@ -13,6 +13,7 @@ from napari.layers import Layer
 from napari_fireants import _samples
 
 phantoms = _samples.load_phantoms()
+SAMPLES = [_samples.brain_pair, _samples.epi_pair, _samples.phantom_2d, _samples.phantom_3d]
 
 
 def test_manifest_lists_every_file_with_its_checksum(repo_root: Path) -> None:
@@ -51,7 +52,7 @@ def test_fixed_is_moving_at_the_transformed_points() -> None:
     assert set(np.unique(labels)) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("sample", [_samples.brain_pair, _samples.phantom_2d, _samples.phantom_3d])
+@pytest.mark.parametrize("sample", SAMPLES)
 def test_samples_open_as_layers_with_units(sample) -> None:
     for data, kwargs, kind in sample():
         layer = Layer.create(data, kwargs, kind)
@@ -73,3 +74,30 @@ def test_brain_pair_lies_where_the_files_say() -> None:
 def test_unknown_sample_names_those_there_are() -> None:
     with pytest.raises(FileNotFoundError, match=r"icbm152_t1\.nii\.gz"):
         _samples.sample_path("nothing.nii.gz")
+
+
+# ------------------------------------------------------------------ EPI
+def test_a_readout_moves_signal_and_keeps_it() -> None:
+    image = np.zeros((3, 30))
+    image[:, 10:20] = 1.0
+    shown = phantoms.read_out(image, np.full(image.shape, 2.0), 1)
+    np.testing.assert_allclose(shown[:, 13:21], 1.0, atol=1e-9)
+    assert shown.sum() == pytest.approx(image.sum())
+    slope = np.broadcast_to(0.2 * (np.arange(30) - 15), image.shape)  # stretched by 1.2 around 15
+    assert phantoms.read_out(image, slope, 1).sum() == pytest.approx(image.sum(), rel=1e-6)
+    assert phantoms.read_out(image, np.full(image.shape, 25.0), 1).sum() == 0
+
+
+def test_the_epi_pair_tells_how_it_was_read_out() -> None:
+    up, down = (look for _, look, _ in _samples.epi_pair())
+    ways = [look["metadata"]["fireants"]["encoding"]["direction"] for look in (up, down)]
+    assert ways == ["j", "j-"]
+    assert up["name"] == "EPI up, j"
+
+
+def test_the_epi_pair_lies_where_its_brain_lies() -> None:
+    brain = Layer.create(*_samples.brain_pair()[1])
+    up = Layer.create(*_samples.epi_pair()[0])
+    voxel = np.array([3, 20, 30])
+    inside = voxel * 2 + [54, 1 - 16, 1 - 16]
+    np.testing.assert_allclose(up.data_to_world(voxel), brain.data_to_world(inside))

@@ -11,7 +11,7 @@ from fireants_engine.cli.run import changed, load_execution
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding
 from fireants_engine.io.acqparams import load_acqparams
-from fireants_engine.io.bids import check_intended, encoding_of
+from fireants_engine.io.bids import BY_HAND, check_intended, encoding_of
 from fireants_engine.io.images import load_image
 from fireants_engine.io.series import Series, load_series
 from fireants_engine.pipeline import Control, Outcome
@@ -59,6 +59,9 @@ def epi(args: argparse.Namespace) -> int:
     return 130 if stopped else 0
 
 
+_BY_HAND = ("--pe-up", "--pe-down", "--readout", "--readout-down")
+
+
 # ------------------------------------------------------------------ what is given
 def load_volumes(args: argparse.Namespace) -> list[w.Volume]:
     """The images with their readouts, checked; raises InputError."""
@@ -97,8 +100,18 @@ def read_encodings(args: argparse.Namespace) -> list[Encoding]:
     out = []
     for k, path in enumerate(paths):
         direction = typed[0][k] if k < 2 else None
-        out.append(encoding_of(path, direction, typed[1][min(k, 1)]))
+        out.append(_encoding(path, direction, typed[1][min(k, 1)], *_BY_HAND))
     return out
+
+
+def _encoding(
+    path: Path, direction: str | None, readout_s: float | None, *options: str
+) -> Encoding:
+    """What a hand has to give is given here by `options`."""
+    try:
+        return encoding_of(path, direction, readout_s)
+    except InputError as error:
+        raise InputError(str(error).replace(BY_HAND, f"with {', '.join(options)}")) from None
 
 
 def load_given_series(args: argparse.Namespace) -> tuple[Series | None, tuple[Encoding, ...]]:
@@ -109,7 +122,8 @@ def load_given_series(args: argparse.Namespace) -> tuple[Series | None, tuple[En
     if args.series_acqparams is not None:
         encodings = load_acqparams(args.series_acqparams)
     else:
-        encodings = (encoding_of(args.series, args.series_pe, args.series_readout),)
+        own = args.series_pe, args.series_readout
+        encodings = (_encoding(args.series, *own, "--series-pe", "--series-readout"),)
         check_intended(args.series, args.volumes)
     check_series(series, encodings)
     for one in encodings:

@@ -33,9 +33,10 @@ READ = (
 """Keys that may not be ambiguous; others are passed on as they come."""
 
 _BIDS_NAME = re.compile(r"((?:[a-zA-Z0-9]+-[a-zA-Z0-9+]+_)*)([a-zA-Z0-9]+)")
-_ASK_DIRECTION = "give one of i, i-, j, j-, k, k- with --pe-up or --pe-down"
-_ASK_READOUT = "give its seconds with --readout or --readout-down"
-_ASK_BOTH = "give both by hand with --pe-up or --pe-down and --readout or --readout-down"
+BY_HAND = "by hand"
+_ASK_DIRECTION = f"give one of i, i-, j, j-, k, k- {BY_HAND}"
+_ASK_READOUT = f"give its seconds {BY_HAND}"
+_ASK_BOTH = f"give its direction and its readout time {BY_HAND}"
 
 
 @dataclass(frozen=True)

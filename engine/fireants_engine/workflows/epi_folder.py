@@ -43,19 +43,18 @@ def save_correction(
     correction: Correction,
     folder: str | Path,
     *,
-    combine: str = "jacobian",
+    combine: made.Combine = "jacobian",
     series: Series | None = None,
     series_encodings: Sequence[Encoding] = (),
     began: float | None = None,
 ) -> Path:
     """Write what was found and what became of the volumes; returns the folder.
 
-    corrected.nii.gz (combine: the mean of the `jacobian`-modulated volumes, of those `plain`
-    without modulation, or `least-squares`), up_corrected and down_corrected (modulated),
-    restored.nii.gz (least squares), field_hz and shift_vox (of the first volume), warp_up and
-    warp_down (ITK, true points -> points of the volume, LPS mm; where a volume has moved also
-    pose_down.mat, which comes after the warp), unrecoverable (in how many volumes a voxel is
-    lost), series_corrected, acqparams.txt (FSL), recipe.yaml, report.json, report.html,
+    corrected.nii.gz (combine: see `epi_images.combined`), up_corrected and down_corrected
+    (modulated), restored.nii.gz (least squares), field_hz and shift_vox (of the first volume),
+    warp_up and warp_down (ITK, true points -> points of the volume, LPS mm; where a volume has
+    moved also pose_down.mat, which comes after the warp), unrecoverable (in how many volumes a
+    voxel is lost), series_corrected, acqparams.txt (FSL), recipe.yaml, report.json, report.html,
     events.jsonl. began: time.perf_counter() at which the work began.
     Raises InputError when the folder cannot be written or the series does not fit.
     """
@@ -63,13 +62,9 @@ def save_correction(
     if series is not None:
         check_series(series, series_encodings)
     images = made.corrected(correction)
-    average = made.mean_of(images, "corrected")
-    lost, restored = made.unrecoverable(correction), made.restored(correction, average)
-    mean = {
-        "jacobian": lambda: average,
-        "plain": lambda: made.mean_of(made.corrected(correction, modulate=False), "corrected"),
-        "least-squares": lambda: restored,
-    }[combine]()
+    lost = made.unrecoverable(correction)
+    restored = made.combined(correction, "least-squares", images)
+    mean = made.combined(correction, combine, images) if combine != "least-squares" else restored
     with staged(folder) as place:
         save_image(mean, place / "corrected.nii.gz")
         save_image(restored, place / "restored.nii.gz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from fireants_engine.transforms import Affine, Displacement, parts_of
 from fireants_engine.transforms.distortion import Distortion
 from fireants_engine.workflows.epi import Correction, Volume
 
+Combine = Literal["jacobian", "plain", "least-squares"]
 LOST = 0.25
 """Stretch below which what lies here shares its voxel with more than four others."""
 _ROUNDS = 12
@@ -88,6 +90,18 @@ def mean_of(images: Sequence[Image], name: str) -> Image:
     """Their mean."""
     data = torch.stack([image.data.float() for image in images]).mean(0)
     return Image(data, images[0].grid, name=name)
+
+
+def combined(correction: Correction, how: Combine, images: Sequence[Image] | None = None) -> Image:
+    """One image of all volumes.
+
+    how: the mean of the `jacobian`-modulated volumes, of those `plain` without modulation, or
+    `least-squares` (`restored`). images: the modulated ones, where they are known.
+    """
+    if how == "plain":
+        images = corrected(correction, modulate=False)
+    mean = mean_of(images or corrected(correction), "corrected")
+    return restored(correction, mean) if how == "least-squares" else mean
 
 
 def restored(correction: Correction, start: Image | None = None) -> Image:

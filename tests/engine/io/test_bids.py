@@ -13,9 +13,9 @@ from fireants_engine.errors import InputError
 from fireants_engine.io.bids import check_intended, encoding_of, find_sidecar
 
 GOOD = {"PhaseEncodingDirection": "j-", "TotalReadoutTime": 0.05}
-DIRECTION = "give one of i, i-, j, j-, k, k- with --pe-up or --pe-down"
-READOUT = r"give its seconds with --readout or --readout-down\.$"
-BY_HAND = r"give both by hand with --pe-up or --pe-down and --readout or --readout-down\.$"
+DIRECTION = "give one of i, i-, j, j-, k, k- by hand"
+READOUT = r"give its seconds by hand\.$"
+BY_HAND = r"give its direction and its readout time by hand\.$"
 
 
 def epi(path: Path, size: tuple[int, ...] = (4, 6, 5)) -> Path:

@@ -1,0 +1,393 @@
+"""The layers of an EPI correction: up, down, corrected and a map side by side, and arrows.
+
+Of napari's layers only this file writes those. They stand at the top of the list, two to a pane of
+its grid: an image and what lies on it. What lies under the map is hidden, or a person's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Vectors
+from qtpy.QtCore import QTimer
+
+from napari_fireants._epi_link import AFTER, BEFORE, Key, Pictures
+from napari_fireants._epi_look import (
+    COLOURS,
+    MAPS,
+    WIDTH,
+    arrow_vectors,
+    map_colours,
+    map_limits,
+)
+from napari_fireants._epi_sides import Side
+from napari_fireants._extras import limits_of, place, put, shape_of
+from napari_fireants._layers import like, plane_shown
+from napari_fireants._preview import robust_limits
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+PANES = ("up", "down", "corrected")
+ORDER = ("map", "corrected", "lost", "down", "down arrow", "up", "up arrow")
+"""Of the layers, from below; two to a pane, and the pane of the topmost comes first."""
+TITLES = {"up": "Up", "down": "Down", "corrected": "Mean of both"}
+TURN_MS = 20
+BAR = (12, 90), 8
+"""Size of a colour bar in pixels, and of its numbers in points."""
+
+
+class EpiScene:
+    """Shows a pair, its correction while it is found and after, and the directions as arrows."""
+
+    def __init__(
+        self, viewer: ViewerModel, hold: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        self.viewer = viewer
+        self.layers: dict[str, Layer] = {}
+        self.pictures: Pictures = {}
+        self.beside, self.map, self.marking = True, "field", False
+        self._hold = hold
+        self._base: Layer | None = None
+        self._last: Pictures = {}
+        self._pair: tuple[str, ...] = ()
+        self._steps: Iterator[None] = iter(())
+        self._arrows: dict[str, Side] = {}
+        self._hidden: list[Layer] = []
+        self._grid: dict[str, Any] = {}
+        events = viewer.dims.events
+        for event in (events.current_step, events.order, events.ndisplay):
+            event.connect(self._turned)
+
+    @property
+    def own(self) -> tuple[Layer, ...]:
+        """Layers that only show a correction: no inputs of the next one."""
+        return tuple(self.layers.values())
+
+    @property
+    def there(self) -> bool:
+        """A correction is on the canvas."""
+        return self._layer("corrected") is not None
+
+    @property
+    def seen(self) -> bool:
+        """The corrected image is on the canvas."""
+        layer = self._layer("corrected")
+        return layer is not None and layer.visible
+
+    @property
+    def key(self) -> Key:
+        """The plane on the canvas."""
+        layer = self._layer("corrected") or self._base
+        return None if layer is None else plane_shown(self.viewer, layer)
+
+    def _layer(self, name: str) -> Layer | None:
+        layer = self.layers.get(name)
+        return layer if layer is not None and layer in self.viewer.layers else None
+
+    # ------------------------------------------------------------ a correction
+    def begin(self, up: Side, down: Side) -> None:
+        """Hide all other layers, and show the pair as it is where the corrected one will be.
+
+        In turns, since napari takes a while to add a layer; whatever needs them ends them.
+        """
+        self._steps = self._beginning(up, down)
+        self._turn()
+
+    def _turn(self) -> None:
+        if next(self._steps, self) is not self:
+            QTimer.singleShot(TURN_MS, self._turn)
+
+    def _begun(self) -> None:
+        """All layers are there."""
+        for _ in self._steps:
+            pass
+
+    def _beginning(self, up: Side, down: Side) -> Iterator[None]:
+        base = self._base = up.layer
+        self._last, self.pictures = self.pictures, {}
+        if not self.there:
+            self._hidden = [x for x in self.viewer.layers if x.visible and x not in self.own]
+        for layer in self.viewer.layers:
+            put(layer, visible=False)
+        pair = [side.layer for side in (up, down) if side.layer is not None]
+        self._pair = ("up", "down")[: len(pair)]
+        raw = [_as_floats(layer, shape_of(base)) for layer in pair]
+        mean = np.mean(raw, axis=0, dtype=np.float32)
+        images = {"up": raw[0], "down": raw[-1], "corrected": mean}
+        look = {"contrast_limits": limits_of(base), "blending": "additive"}
+        for name in ("corrected", *self._pair):
+            self._show(name, images[name], name=_title(name, False), **look)
+            yield
+        for name in self._pair:  # the place of an arrow in its pane is taken without one, too
+            if self._layer(f"{name} arrow") is None:
+                self._add_arrow(name, np.zeros((0, 2, base.ndim), np.float32), base)
+                put(self._layer(f"{name} arrow"), visible=False)
+                yield
+        self._draw()
+        self.arrange()
+
+    def _show(self, part: str, data: np.ndarray, **look: Any) -> None:
+        """An image layer of ours with these data, where the pair is."""
+        layer = self._layer(part)
+        if layer is None or layer.data.shape != data.shape:
+            if layer is not None:
+                self.viewer.layers.remove(layer)
+            self._insert(part, Image(data, **look, **like(self._base)))
+            return
+        layer.data = data
+        place(layer, self._base)
+        put(layer, **{"visible": True} | look)
+
+    def _insert(self, part: str, layer: Layer) -> Layer:
+        """Below those of ours that belong above it, so that no pane changes what it shows."""
+        above = [each for name in ORDER[ORDER.index(part) + 1 :]
+                 if (each := self._layer(name)) is not None]  # fmt: skip
+        layers = self.viewer.layers
+        with self._adding():
+            layers.insert(min([layers.index(each) for each in above], default=len(layers)), layer)
+        self.layers[part] = layer
+        return layer
+
+    @contextmanager
+    def _adding(self) -> Iterator[None]:
+        """A new layer takes nobody's place in the controls."""
+        selection = self.viewer.layers.selection
+        active = selection.active
+        with self._hold():
+            yield
+        if active is not None and active in self.viewer.layers:
+            selection.active = active
+
+    def show(self, key: Key, pictures: Mapping[str, np.ndarray]) -> None:
+        """New pictures of a plane, or of all, while the field is being found."""
+        for name, picture in zip((*PANES, "map"), (*AFTER, "field"), strict=True):
+            layer = self._layer(name)
+            if layer is None or (name == "map" and self.map != "field"):
+                continue
+            where = ... if key is None else (slice(None),) * key[0] + (key[1],)
+            layer.data[where] = pictures[picture]
+            if name == "map":
+                self._show_live_map(layer, pictures[picture])
+            else:
+                put(layer, name=_title(name, True))
+            layer.refresh(thumbnail=False, highlight=False, extent=False)
+
+    def _show_live_map(self, layer: Layer, picture: np.ndarray) -> None:
+        """Its range grows with what is found."""
+        away = max(1.0, float(np.abs(picture).max()))
+        if not layer.visible or away > layer.contrast_limits[1]:
+            layer.contrast_limits_range = (-away, away)
+            put(layer, contrast_limits=(-away, away))
+        self._label_map(layer, "field")
+
+    def _label_map(self, layer: Layer, name: str) -> None:
+        title = next(each.title for each in MAPS if each.name == name)
+        put(layer, name=title, visible=True)
+        layer.colorbar.size, layer.colorbar.font_size = BAR
+        layer.colorbar.visible = True
+        self._fit()
+
+    def finish(self, pictures: Pictures) -> None:
+        """The correction is found."""
+        self._begun()
+        self.pictures = pictures
+        self.flick(False)
+        self._steps = self._finishing()
+        self._turn()
+
+    def _finishing(self) -> Iterator[None]:
+        """The layers that only a correction has."""
+        blank = np.zeros(shape_of(self._base), np.float32)
+        for name, colours in (("lost", map_colours(False)), ("map", map_colours(True))):
+            layer = self._layer(name)
+            if layer is None or layer.data.shape != blank.shape:
+                look = {"blending": "additive", "colormap": colours, "visible": False}
+                self._show(name, blank, name=name, **look)
+                yield
+        self.show_map(self.map)
+        self.mark_lost(self.marking)
+        self.arrange()
+
+    def put_corrected(self, image: np.ndarray) -> None:
+        """Another image of all volumes."""
+        self.pictures["corrected after"] = image
+        self.flick(False)
+
+    def abandon(self) -> None:
+        """Nothing was found: the layers look as before."""
+        if self._last:
+            self.finish(self._last)
+            return
+        self._begun()
+        for layer in self.own:
+            put(self._present(layer), visible=False)
+        self.beside_each_other(False, of_person=False)
+        for layer in self._hidden:
+            put(self._present(layer), visible=True)
+
+    def _present(self, layer: Layer) -> Layer | None:
+        return layer if layer in self.viewer.layers else None
+
+    def add_series(self, data: np.ndarray, source: Layer) -> None:
+        """A corrected series as a layer of its own, where `source` is."""
+        self._begun()
+        look = {"contrast_limits": robust_limits(data), "visible": False}
+        name = f"{source.name}, corrected"
+        with self._adding():
+            self.viewer.add_image(data, name=name, **look, **like(source))
+        self.arrange()
+
+    # ------------------------------------------------------------ ways to look
+    def flick(self, before: bool) -> None:
+        """The pair as recorded and its plain mean, or corrected."""
+        names = BEFORE if before else AFTER
+        for name, picture in zip(PANES, names, strict=True):
+            self._swap(name, picture, _title(name, not before))
+
+    def flick_pair(self, first: bool) -> None:
+        """In the place of the corrected image the one or the other volume, corrected."""
+        name = "up" if first else "down"
+        self._swap("corrected", f"{name} after", _title(name, True))
+
+    def _swap(self, name: str, picture: str, title: str) -> None:
+        layer = self._layer(name)
+        if layer is not None and picture in self.pictures:
+            put(layer, name=title)
+            if layer.data is not self.pictures[picture]:
+                layer.data = self.pictures[picture]
+
+    def show_map(self, name: str) -> None:
+        """Show a map of MAPS beside the corrected image, or over it where that stands alone.
+
+        An empty name: none.
+        """
+        self.map = name
+        layer, data = self._layer("map"), self.pictures.get(name)
+        if layer is None or data is None:
+            put(layer, visible=False)
+            self._fit()
+            return
+        chosen = next(each for each in MAPS if each.name == name)
+        low, high = limits = map_limits(data[self.pictures["inside"] > 0], chosen.centre)
+        layer.data = data
+        layer.contrast_limits_range = (min(low, float(data.min())), max(high, float(data.max())))
+        put(layer, contrast_limits=limits)
+        self._label_map(layer, name)
+
+    def mark_lost(self, on: bool) -> None:
+        """Red on the corrected image: where volumes have lost what is here."""
+        self.marking = on
+        layer, data = self._layer("lost"), self.pictures.get("lost")
+        if layer is None or data is None or not on:
+            put(layer, visible=False)
+            return
+        layer.data = data
+        limits = (0.0, max(1.0, float(data.max())))
+        put(layer, name="Lost in so many volumes", contrast_limits=limits, visible=True)
+
+    def beside_each_other(self, on: bool, of_person: bool = True) -> None:
+        """Each image in a pane of its own, or the corrected one alone."""
+        if of_person:
+            self.beside = on
+        grid = self.viewer.canvas.grid
+        if on and not self._grid:
+            self._grid = {key: getattr(grid, key) for key in ("stride", "shape", "enabled")}
+        for name in COLOURS:
+            shown = on and name in self._pair
+            put(self._layer(name), visible=shown)
+            put(self._layer(f"{name} arrow"), visible=shown and name in self._arrows)
+        if on:
+            grid.stride, grid.shape = -2, self._shape()
+            grid.enabled = True
+        elif self._grid:
+            for key, value in self._grid.items():
+                setattr(grid, key, value)
+            self._grid = {}
+        for name in (*PANES, "map"):
+            if (layer := self._layer(name)) is not None:
+                layer.name_overlay.visible = on
+        self.viewer.reset_view()
+
+    def arrange(self) -> None:
+        """Ours on top of the list and in order, as the panes count from there."""
+        if not self.there:
+            return
+        layers = self.viewer.layers
+        for name in ORDER:
+            if (layer := self._layer(name)) is not None and layers[-1] != layer:
+                layers.move(layers.index(layer), len(layers))
+        self.beside_each_other(self.beside)
+
+    def _fit(self) -> None:
+        """The panes as large as they can be, where their number changes."""
+        grid = self.viewer.canvas.grid
+        if self.beside and self._grid and grid.shape != (shape := self._shape()):
+            grid.shape = shape
+            self.viewer.reset_view()
+
+    def _shape(self) -> tuple[int, int]:
+        """Rows and columns in which the panes are largest."""
+        shown = [self._layer(name) for name in (*PANES, "map")]
+        count = sum(layer is not None and layer.visible for layer in shown)
+        high, wide = self.viewer.canvas.size
+        axes = self.viewer.dims.displayed[-2:]
+        extent = self.viewer.layers.extent.world
+        rows, columns = (float(extent[1, a] - extent[0, a]) or 1.0 for a in axes)
+
+        def pixels(shape: tuple[int, int]) -> float:
+            return min(high / shape[0] / rows, wide / shape[1] / columns)
+
+        return max([(1, count), (count, 1), (2, 2)], key=pixels)
+
+    # ------------------------------------------------------------ arrows
+    def show_arrows(self, sides: Mapping[str, Side]) -> None:
+        """Draw the directions of these sides on the images; of none: no arrows."""
+        self._arrows = {name: side for name, side in sides.items() if side.direction}
+        for name in COLOURS:
+            if name not in self._arrows:
+                put(self._layer(f"{name} arrow"), visible=False)
+        self._draw()
+
+    def _turned(self, *_: object) -> None:
+        if self._arrows:
+            self._draw()
+
+    def _draw(self) -> None:
+        for name, side in self._arrows.items():
+            base = self._base if self.there else side.layer
+            if base is None or base not in self.viewer.layers:
+                continue
+            vectors, layer = (
+                arrow_vectors(name, side, base, plane_shown(self.viewer, base)),
+                self._layer(f"{name} arrow"),
+            )
+            if layer is None:
+                layer = self._add_arrow(name, vectors, base)
+            elif not np.array_equal(layer.data, vectors):
+                layer.data = vectors
+            place(layer, base)
+            title = f"{name}: phase encoding {side.direction}"
+            seen = not self.there or (self.beside and name in self._pair)
+            put(layer, name=title, visible=seen)
+
+    def _add_arrow(self, name: str, vectors: np.ndarray, base: Layer) -> Layer:
+        look = {"vector_style": "arrow", "edge_color": COLOURS[name], "opacity": 1.0}
+        look["edge_width"] = WIDTH * max(shape_of(base))
+        part = f"{name} arrow"
+        return self._insert(part, Vectors(vectors, name=part, ndim=base.ndim, **look, **like(base)))
+
+
+def _title(name: str, after: bool) -> str:
+    return f"{TITLES[name]}, {'corrected' if after else 'as recorded'}"
+
+
+def _as_floats(layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
+    """Its data where they lie in memory and fit; else nothing to see until the first picture."""
+    if isinstance(layer.data, np.ndarray) and layer.data.shape == shape:
+        return np.array(layer.data, np.float32)
+    return np.zeros(shape, np.float32)
