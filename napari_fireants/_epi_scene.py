@@ -113,7 +113,11 @@ class EpiScene:
         if not self.there:
             self._hidden = [x for x in self.viewer.layers if x.visible and x not in self.own]
         for layer in self.viewer.layers:
-            put(layer, visible=False)
+            if layer not in self.own:
+                put(layer, visible=False)
+        put(self._layer("lost"), visible=False)
+        if (old := self._layer("map")) is not None:
+            old.data = np.zeros_like(old.data)
         pair = [side.layer for side in (up, down) if side.layer is not None]
         self._pair = ("up", "down")[: len(pair)]
         raw = [_as_floats(layer, shape_of(base)) for layer in pair]
@@ -295,6 +299,7 @@ class EpiScene:
         if of_person:
             self.beside = on
         grid = self.viewer.canvas.grid
+        before = grid.enabled, grid.stride, grid.shape
         if on and not self._grid:
             self._grid = {key: getattr(grid, key) for key in ("stride", "shape", "enabled")}
         for name in COLOURS:
@@ -311,15 +316,17 @@ class EpiScene:
         for name in (*PANES, "map"):
             if (layer := self._layer(name)) is not None:
                 layer.name_overlay.visible = on
-        self.viewer.reset_view()
+        if before != (grid.enabled, grid.stride, grid.shape):
+            self.viewer.reset_view()
 
     def arrange(self) -> None:
         """Ours on top of the list and in order, as the panes count from there."""
         if not self.there:
             return
         layers = self.viewer.layers
-        for name in ORDER:
-            if (layer := self._layer(name)) is not None and layers[-1] != layer:
+        ours = [layer for name in ORDER if (layer := self._layer(name)) is not None]
+        if list(layers[-len(ours) :]) != ours:
+            for layer in ours:
                 layers.move(layers.index(layer), len(layers))
         self.beside_each_other(self.beside)
 

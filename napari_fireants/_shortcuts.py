@@ -131,8 +131,9 @@ def _step(way: str) -> Callable[[Controller], None]:
 
 
 def _hold(controller: Controller, held: bool) -> None:
-    if controller.epi.on_canvas:
-        controller.epi.scene.flick(held)
+    epi = vars(controller).get("epi")  # none is made for this
+    if epi is not None and epi.on_canvas:
+        epi.scene.flick(held)
     else:
         controller.looking.hold_fixed(held)
 

@@ -14,7 +14,7 @@ typedef unsigned char uint8_t;
 namespace fireants {
 
 // Raised by one whenever a signature or a struct changes; the engine refuses any other.
-constexpr int kAbi = 3;
+constexpr int kAbi = 4;
 
 // A batch of one serves all rows: its *_rows is 1.
 struct WarpShape {
@@ -34,6 +34,14 @@ struct PointShape {
   int64_t size[3], samples;
   double tolerance;
   int32_t dim, steps, threads;
+};
+
+// Lines of `size` samples along one axis of a volume (before, size, after); v_rows, image_rows: a
+// batch of one serves all rows.
+struct LineShape {
+  int64_t rows, channels, image_rows, v_rows, before, size, after;
+  double scale;
+  int32_t modulate, threads;
 };
 
 // volumes: of (z, y, x) samples each; sigma: voxels, 0 leaves an axis alone; box: that shape of the

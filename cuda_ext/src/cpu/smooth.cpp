@@ -11,7 +11,8 @@ namespace fireants {
 namespace {
 
 constexpr int64_t kLines = 32;   // of a strip: it and what it needs stay in the L2 cache
-constexpr int64_t kPlanes = 24;  // of a piece
+constexpr int64_t kPlanes = 24;  // of a piece, fewer where there would be fewer pieces than
+constexpr int64_t kPieces = 32;  // this
 constexpr int kBlock = 32;
 
 // Weights 0, 1, 2, ... samples from the middle, as far as they are not 0.
@@ -107,7 +108,9 @@ template <class T>
 void smooth(const SmoothShape& s, const T* field, T* out) {
   const int64_t nz = s.size[0], ny = s.size[1], nx = s.size[2];
   const Taps<T> z_taps(s, 0, s.scale), y_taps(s, 1, 1), x_taps(s, 2, 1);
-  const int64_t strips = (ny + kLines - 1) / kLines, chunks = (nz + kPlanes - 1) / kPlanes;
+  const int64_t strips = (ny + kLines - 1) / kLines;
+  const int64_t planes = std::clamp<int64_t>(nz * s.volumes * strips / kPieces, 1, kPlanes);
+  const int64_t chunks = (nz + planes - 1) / planes;
   const int rz = z_taps.radius, ry = y_taps.radius, rx = x_taps.radius;
   struct Scratch {
     std::vector<T> plane, line, taps;
@@ -128,7 +131,7 @@ void smooth(const SmoothShape& s, const T* field, T* out) {
     const int64_t y0 = strip * kLines, y1 = std::min(ny, y0 + kLines);
     const int64_t low = std::max<int64_t>(0, y0 - ry), high = std::min(ny, y1 + ry);
     T factor;
-    for (int64_t z = chunk * kPlanes; z < std::min(nz, (chunk + 1) * kPlanes); ++z) {
+    for (int64_t z = chunk * planes; z < std::min(nz, (chunk + 1) * planes); ++z) {
       const T* weight = z_taps.around(z, own, &factor);
       blend(from + (z * ny + low) * nx, ny * nx, weight, z_taps.low(z), z_taps.high(z), factor,
             (high - low) * nx, plane);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -19,9 +20,8 @@ from fireants_engine.deformations.pair import Pair
 from fireants_engine.deformations.undistorted import Scan, Undistorted
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding
-from fireants_engine.kernels import Direction
+from fireants_engine.kernels import Direction, KernelTable, chosen_for
 from fireants_engine.kernels.reference import scaled
-from fireants_engine.kernels.slopes import bounded_slopes
 from fireants_engine.ops.transport import transported
 from fireants_engine.optimise.bound import step_factors
 from fireants_engine.transforms import Affine, Transform, affine_factor, parts_of
@@ -31,6 +31,19 @@ from fireants_engine.transforms.invert import resize_field
 MAX_SLOPE = 0.95
 """Difference of neighbours, in voxels of shift, that no volume may exceed: `1 +- v' > 0`."""
 _RIGID = Rigid()
+_widths = lru_cache(64)(sigma_voxels)  # the same in every step
+
+
+def _lie_alike(pair: Pair, head: LinearState) -> bool:
+    """Whether volumes on one grid have bases that are exactly 1: then nothing needs computing."""
+    fixed, moving = pair.fixed_grid, pair.moving_grid
+    same = fixed is moving or (
+        fixed.size == moving.size
+        and fixed.spacing_mm == moving.spacing_mm
+        and fixed.origin_mm == moving.origin_mm
+        and np.array_equal(fixed.direction, moving.direction)
+    )
+    return same and all(np.array_equal(b.matrix, np.eye(len(b.matrix))) for b in head.bases)
 
 
 @dataclass(frozen=True)
@@ -167,10 +180,10 @@ class PhaseEncode(Deformation):
         found = transported(images[0], images[1], axis, (scales[a], scales[b]))
         # what lies in the dark follows its neighbours; the lines know nothing of each other
         signal = torch.minimum(*images).clamp(min=0) + 0.02
-        sigma = sigma_voxels(2 * self.sigma_grad_mm, 1.0, pair.fixed_grid)
+        sigma = _widths(2 * self.sigma_grad_mm, 1.0, pair.fixed_grid)
         near = ctx.kernels.smooth(found * signal, sigma)
         near = near / ctx.kernels.smooth(signal, sigma)
-        return self._bounded(near, scales)
+        return self._bounded(near, scales, ctx.kernels)
 
     def variable(self, state: FieldState) -> Tensor:
         return state.u
@@ -202,6 +215,9 @@ class PhaseEncode(Deformation):
         each = []
         for n, (one, head) in enumerate(zip(pair.each, state.heads, strict=True)):
             given = head.params if params is None else params[n]
+            if params is None and _lie_alike(one, head):
+                each.append(None)
+                continue
             left = one.moving_grid.matrix("mm", "voxel")
             right = [base.matrix @ one.fixed_grid.matrix("voxel", "mm") for base in head.bases]
             if params is None and all(np.allclose(left @ r, np.eye(len(r))) for r in right):
@@ -221,7 +237,8 @@ class PhaseEncode(Deformation):
         dim = pair.fixed_grid.dim
         parts = zip(self.volumes, self.scales(pair), self._poses(pair, state, ctx), strict=True)
         scans = tuple(Scan(one.array_axis(dim), scale, pose) for one, scale, pose in parts)
-        return Undistorted(self._split(state.u, state.heads)[0], scans, self.modulate)
+        v = self._split(state.u, state.heads)[0]
+        return Undistorted(v, scans, self.modulate, ctx.kernels)
 
     def motion(self, pair: Pair, state: FieldState, ctx: ExecutionContext) -> Motion:
         return self._motion(pair, state, ctx)
@@ -231,7 +248,7 @@ class PhaseEncode(Deformation):
         self, pair: Pair, state: FieldState, grad: Tensor, ctx: ExecutionContext
     ) -> Tensor:
         v, params = self._split(grad, state.heads)
-        sigma = sigma_voxels(self.sigma_grad_mm, self.grad_floor_vox, pair.fixed_grid)
+        sigma = _widths(self.sigma_grad_mm, self.grad_floor_vox, pair.fixed_grid)
         voxels = float(pair.fixed_grid.voxels)
         smooth = ctx.kernels.smooth(v.contiguous(), sigma, voxels, self.window)
         # a mean over all voxels beside one per voxel: brought to its size
@@ -245,10 +262,10 @@ class PhaseEncode(Deformation):
         v, params = self._split(state.u, state.heads)
         move, turn = self._split(way.values, state.heads)
         v = v + scaled(move, step_factors(peaks[:, 0], step, pairs))
-        sigma = sigma_voxels(self.sigma_warp_mm, self.warp_floor_vox, pair.fixed_grid)
+        sigma = _widths(self.sigma_warp_mm, self.warp_floor_vox, pair.fixed_grid)
         if max(sigma) > 0:
             v = ctx.kernels.smooth(v, sigma, window=self.window)
-        v = self._bounded(v, self.scales(pair))
+        v = self._bounded(v, self.scales(pair), ctx.kernels)
         if params is not None and turn is not None:
             voxel_mm = float(np.mean(pair.fixed_grid.spacing_mm))
             factors = step_factors(peaks[:, 1], step, pairs) * voxel_mm
@@ -285,10 +302,10 @@ class PhaseEncode(Deformation):
                 out[axis] = min(out.get(axis, np.inf), MAX_SLOPE / abs(scale))
         return out
 
-    def _bounded(self, v: Tensor, scales: list[float]) -> Tensor:
+    def _bounded(self, v: Tensor, scales: list[float], kernels: KernelTable) -> Tensor:
         """v with slopes that no volume folds at."""
         for axis, limit in self._axes(scales, v.ndim - 2).items():
-            v = bounded_slopes(v, axis, limit)
+            v = kernels.bounded_slopes(v, axis, limit)
         return v
 
     def settle(self, pair: Pair, state: FieldState) -> tuple[FieldState, Folds]:
@@ -296,7 +313,7 @@ class PhaseEncode(Deformation):
         v, params = self._split(state.u, state.heads)
         scales = self.scales(pair)
         before = self._folded(v, scales)
-        v = self._bounded(v, scales)
+        v = self._bounded(v, scales, chosen_for(v))
         after = self._folded(v, scales)
         state = replace(state, u=self._joined(v, params))
         return state, Folds(before - after, after, after / v.numel())

@@ -14,7 +14,7 @@ from fireants_engine.context import ExecutionContext
 from fireants_engine.deformations.motion import Halfway, Motion, Pulled, Views, product
 from fireants_engine.deformations.pair import Pair
 from fireants_engine.errors import InputError
-from fireants_engine.kernels.slopes import slope
+from fireants_engine.kernels import REFERENCE, KernelTable
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,14 @@ class Undistorted(Motion):
     v: (N, 1, *spatial) voxels of the level at the longest readout time; scans: one per volume.
     With two volumes the fixed image shows the first and the moving image the second; with more,
     channel c of the fixed image shows volume c and of the moving image volume c + 1 (the last
-    one the first). modulate: multiply by J, as signal is moved and not lost.
+    one the first). modulate: multiply by J, as signal is moved and not lost; kernels: what runs.
     Andersson et al. 2003; thesis 6.2.
     """
 
     v: Tensor
     scans: tuple[Scan, ...]
     modulate: bool = True
+    kernels: KernelTable = REFERENCE
 
     @property
     def warps(self) -> tuple[Tensor, ...]:
@@ -66,7 +67,7 @@ class Undistorted(Motion):
     def slope(self, axis: int) -> Tensor:
         """dv/dx along an array axis, (N, 1, *spatial)."""
         if axis not in self._known:
-            self._known[axis] = slope(self.v, axis)
+            self._known[axis] = self.kernels.slope(self.v, axis)
         return self._known[axis]
 
     def displacement(self, scan: Scan) -> Tensor:
@@ -83,7 +84,7 @@ class Undistorted(Motion):
         if way is None:
             key = (scan.axis, scan.scale)
             if key not in self._known:
-                self._known[key] = self.slope(scan.axis) * scan.scale
+                self._known[key] = self.kernels.slope(self.v, scan.axis, scan.scale)
             return self._known[key]
         parts = [
             self.slope(k) * way[:, k].view(-1, *(1,) * (self.v.ndim - 1))
@@ -125,7 +126,10 @@ class Undistorted(Motion):
         return torch.cat([one(image[:, c : c + 1], scan) for c, scan in enumerate(scans)], 1)
 
     def restored(self, image: Tensor, scan: Scan, pair: Pair, ctx: ExecutionContext) -> Tensor:
-        """Channels of one volume on the true grid."""
+        """Channels of one volume on the true grid; of one that lies still along its axis alone."""
+        if scan.matrix is None and image.shape[2:] == self.v.shape[2:]:
+            modulate = self.modulate and bool(scan.scale)
+            return ctx.kernels.unbend(image, self.v, scan.axis, scan.scale, modulate=modulate)
         seen = self.through(scan).pulled(image, pair, ctx)
         if not self.modulate or not scan.scale:
             return seen
@@ -138,11 +142,10 @@ class Undistorted(Motion):
             self._seen(image, own, lambda part, scan: self.restored(part, scan, pair, ctx))
             for image, own in zip(images, scans, strict=True)
         )
-        masks = [
-            self.through(own[0]).mask_of(name, pair, ctx)
-            for name, own in zip(("fixed", "moving"), scans, strict=True)
-        ]
-        mask = product(*masks)
+        mask = None
+        for name, own in zip(("fixed", "moving"), scans, strict=True):
+            if (pair.fixed_mask if name == "fixed" else pair.moving_mask) is not None:
+                mask = product(mask, self.through(own[0]).mask_of(name, pair, ctx))
         return Views(fixed, moving, product(mask, self._inside(pair, ctx)), mask, self)
 
     def _inside(self, pair: Pair, ctx: ExecutionContext) -> Tensor | None:

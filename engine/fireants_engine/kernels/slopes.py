@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 
-def slope(field: Tensor, axis: int) -> Tensor:
-    """Derivative per voxel along array axis `axis` of (N, 1, *spatial): central differences,
-    one-sided at both ends. Differentiable."""
+def slope(field: Tensor, axis: int, scale: float = 1.0) -> Tensor:
+    """`scale` times the derivative per voxel along array axis `axis` of (N, 1, *spatial): central
+    differences, one-sided at both ends. Differentiable."""
     dim = axis + 2
     n = field.shape[dim]
     if n < 2:
-        return torch.zeros_like(field)
+        return field * 0.0  # differentiable, too
     edge = field.diff(dim=dim)
     first, last = edge.narrow(dim, 0, 1), edge.narrow(dim, n - 2, 1)
-    return (torch.cat([first, edge], dim) + torch.cat([edge, last], dim)) * 0.5
+    return (torch.cat([first, edge], dim) + torch.cat([edge, last], dim)) * (0.5 * scale)
 
 
 def bounded_slopes(field: Tensor, axis: int, limit: float) -> Tensor:

@@ -9,7 +9,17 @@ from functools import cache
 from torch import Tensor
 
 from fireants_engine.errors import BackendUnavailableError
-from fireants_engine.kernels import descent, jacobian, labels, lncc, parzen, points, reference
+from fireants_engine.kernels import (
+    descent,
+    jacobian,
+    labels,
+    lncc,
+    parzen,
+    points,
+    reference,
+    slopes,
+    unbend,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,9 @@ class KernelTable:
     name: str
     warp: Callable
     sample: Callable
+    unbend: Callable
+    slope: Callable
+    bounded_slopes: Callable
     compose: Callable
     smooth: Callable
     window_stats: Callable
@@ -36,6 +49,9 @@ REFERENCE = KernelTable(
     name="reference",
     warp=reference.warp,
     sample=reference.sample,
+    unbend=unbend.unbend,
+    slope=slopes.slope,
+    bounded_slopes=slopes.bounded_slopes,
     compose=reference.compose,
     smooth=reference.smooth,
     window_stats=lncc.window_stats,
@@ -54,13 +70,20 @@ BACKENDS = ("native", "cuda", "reference")
 
 
 def _fused(name: str) -> KernelTable:
-    """The fused kernels: their functions run on the device of the tensors they are given."""
+    """The fused kernels: their functions run on the device of the tensors they are given.
+
+    Those that are not written for CUDA are the reference's there.
+    """
     from fireants_engine.kernels import native
 
+    on_cpu = name == "native"
     return KernelTable(
         name=name,
         warp=native.warp.warp,
         sample=native.points.sample,
+        unbend=native.unbend.unbend if on_cpu else unbend.unbend,
+        slope=native.slopes.slope if on_cpu else slopes.slope,
+        bounded_slopes=native.slopes.bounded_slopes if on_cpu else slopes.bounded_slopes,
         compose=native.warp.compose,
         smooth=native.smooth.smooth,
         window_stats=native.lncc.window_stats,

@@ -17,7 +17,7 @@ from fireants_engine.deformations.phase_encode import FieldState
 from fireants_engine.deformations.undistorted import Scan, Undistorted
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding, Grid
-from fireants_engine.kernels import REFERENCE
+from fireants_engine.kernels import REFERENCE, load, missing
 from fireants_engine.transforms import Affine
 
 WIDE = ExecutionContext(dtype=torch.float64)
@@ -238,3 +238,34 @@ def test_the_longest_readout_is_the_warp_that_regularisers_see() -> None:
     (warp,) = motion.warps
     assert torch.equal(warp[:, 1:2], -v)
     assert not warp[:, [0, 2]].any()
+
+
+# ------------------------------------------------------------------ the short way
+@pytest.mark.parametrize("kernels", ["reference", "native"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_still_volume_is_seen_as_by_the_general_map(axis: int, channels: int, kernels) -> None:
+    """Two neighbours along the axis, or eight through a matrix that happens to be 1."""
+    if kernels in missing():
+        pytest.skip(missing()[kernels])
+    ctx = ExecutionContext(dtype=torch.float64, kernels=load(kernels))
+    both = images(channels=channels)
+    eye = torch.eye(3, 4, dtype=torch.float64)[None]
+    weights = noise(GRID, 5)
+    seen = []
+    for matrix in (None, eye):
+        v = (4 * field(GRID)).requires_grad_()
+        scans = Scan(axis, 1.0, matrix), Scan(axis, -0.6, matrix)
+        views = Undistorted(v, scans, True, ctx.kernels).views(both, ctx)
+        loss = ((views.fixed - 2 * views.moving).square() * weights).sum()
+        seen.append([views.fixed, views.moving, *torch.autograd.grad(loss, v)])
+    for short, general in zip(*seen, strict=True):
+        torch.testing.assert_close(short, general, rtol=1e-9, atol=1e-9)
+
+
+def test_an_image_on_another_grid_goes_the_general_way() -> None:
+    both = images(FLAT)
+    half = noise(FLAT.resized((6, 7)), 3)
+    motion = Undistorted(field(FLAT), (Scan(0, 1.0), Scan(0, -1.0)))
+    seen = motion.restored(half, motion.scans[0], both, WIDE)
+    assert seen.shape == both.fixed.shape

@@ -165,6 +165,35 @@ def make_vote(size: tuple[int, ...], rows: int, seed: int) -> Given:
     return {"labels": labels, "coords": 5 * noise(len(size), rows, *size, seed=seed)}
 
 
+def make_unbend(size: tuple[int, ...], rows: int, seed: int) -> Given:
+    return {
+        "image": noise(rows, 2, *size, seed=seed),
+        "v": 2 * noise(rows, 1, *size, seed=seed + 1),
+        "axis": seed % len(size),
+        "scale": -0.7,
+        "modulate": bool(seed % 3),
+    }
+
+
+def run_unbend(table: KernelTable, image, v, axis, scale, modulate) -> list[Tensor | None]:
+    def call(v: Tensor) -> Tensor:
+        return table.unbend(image, v, axis, scale, modulate=modulate)
+
+    return with_gradients(call, [v])
+
+
+def make_slope(size: tuple[int, ...], rows: int, seed: int) -> Given:
+    return {"field": noise(rows, 1, *size, seed=seed), "axis": seed % len(size), "scale": -0.7}
+
+
+def run_slope(table: KernelTable, field, axis, scale) -> list[Tensor | None]:
+    return with_gradients(lambda v: table.slope(v, axis, scale), [field])
+
+
+def make_bounded(size: tuple[int, ...], rows: int, seed: int) -> Given:
+    return {"field": noise(rows, 1, *size, seed=seed), "axis": seed % len(size), "limit": 0.5}
+
+
 def make_sample(size: tuple[int, ...], rows: int, seed: int) -> Given:
     coords = 3 * noise(rows, len(size), *size, seed=seed)
     return {"image": noise(rows, 2, *size, seed=seed), "coords": coords, "border": bool(seed % 2)}
@@ -220,6 +249,11 @@ OPERATIONS = {
     "jacobian_determinant": Operation(make_field, by_row("jacobian_determinant")),
     "strict_fold_mask": Operation(make_field, by_row("strict_fold_mask")),
     "sample": Operation(make_sample, run_sample),
+    "unbend": Operation(make_unbend, run_unbend),
+    "slope": Operation(make_slope, run_slope),
+    "bounded_slopes": Operation(
+        make_bounded, lambda table, **given: [table.bounded_slopes(**given)]
+    ),
     "solve_points": Operation(make_points, run_points),
     "label_vote": Operation(make_vote, lambda table, **given: [table.label_vote(**given)]),
 }

@@ -38,6 +38,8 @@ def test_every_backend_fills_every_slot(name: str, monkeypatch: pytest.MonkeyPat
     functions = [f.name for f in fields(kernels) if f.name != "name"]
     assert all(callable(getattr(kernels, f)) for f in functions)
     assert set(describe(kernels)) == set(functions)
+    own = not describe(kernels)["unbend"].startswith("fireants_engine.kernels.unbend.")
+    assert own == (name == "native")  # on CUDA it is plain torch, and says so
 
 
 def test_a_table_cannot_be_changed() -> None:

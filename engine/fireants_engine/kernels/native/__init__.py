@@ -9,7 +9,9 @@ from fireants_engine.kernels.native import (
     memory,
     parzen,
     points,
+    slopes,
     smooth,
+    unbend,
     warp,
 )
 
@@ -22,6 +24,8 @@ __all__ = [
     "memory",
     "parzen",
     "points",
+    "slopes",
     "smooth",
+    "unbend",
     "warp",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fireants_engine.kernels import descent
 from fireants_engine.kernels.descent import Direction
-from fireants_engine.kernels.native.library import call, checked, sizes3
+from fireants_engine.kernels.native.library import call, checked, sizes3, threads_for
 from fireants_engine.kernels.native.memory import empty
 
 
@@ -29,7 +29,7 @@ class TileShape(Structure):
 def _shape(grad: Tensor, pairs: int) -> DescentShape:
     rows, channels = grad.shape[:2]
     samples = grad[0, 0].numel()
-    return DescentShape(pairs, rows // pairs, channels, samples, torch.get_num_threads())
+    return DescentShape(pairs, rows // pairs, channels, samples, threads_for(grad.numel()))
 
 
 def adam(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fireants_engine.errors import BackendUnavailableError, OutOfMemoryError
 
-ABI = 3
+ABI = 4
 """Of the signatures, and of the structs that the modules beside this one mirror; `src/shapes.h` has
 the same number."""
 
@@ -61,6 +61,15 @@ def sizes3(shape: tuple[int, ...]) -> tuple[int, int, int]:
     """A 2D size as a 3D one of one plane."""
     z, y, x = (1,) * (3 - len(shape)) + tuple(shape)
     return z, y, x
+
+
+_SHARE = 16384
+"""Samples of a kernel that are worth waking a further thread for."""
+
+
+def threads_for(samples: int) -> int:
+    """How many threads a kernel of so many samples has work for, of those that torch may use."""
+    return max(1, min(torch.get_num_threads(), samples // _SHARE))
 
 
 def checked(name: str, *tensors: Tensor | None) -> list[Tensor | None]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fireants_engine.kernels import reference
-from fireants_engine.kernels.native.library import call, checked, sizes3
+from fireants_engine.kernels.native.library import call, checked, sizes3, threads_for
 from fireants_engine.kernels.native.memory import empty
 
 
@@ -37,7 +37,7 @@ class _Smooth(torch.autograd.Function):
         size = sizes3(tuple(field.shape[2:]))
         volumes = plain.shape[0] * plain.shape[1]
         out = empty(plain.shape, plain.dtype, plain.device)
-        threads = torch.get_num_threads()
+        threads = threads_for(plain.numel())
         shape = SmoothShape(volumes, size, sigma, scale, box, adjoint, threads)
         call("smooth", plain.dtype, shape, plain, out)
         return out
