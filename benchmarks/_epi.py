@@ -96,7 +96,8 @@ def _moved(a: Array, shift: tuple[float, ...], degrees: tuple[float, ...]) -> Ar
     turn = Rotation.from_rotvec(np.radians(degrees)).as_matrix()
     centre = (np.array(a.shape) - 1) / 2
     offset = centre - turn.T @ (centre + np.array(shift))
-    return ndimage.affine_transform(a, turn.T, offset=offset, order=1, mode="nearest")
+    # cubic: a head moves before it is sampled, and linear interpolation would blur one of the two
+    return ndimage.affine_transform(a, turn.T, offset=offset, order=3, mode="nearest")
 
 
 # ------------------------------------------------------------------ what is measured

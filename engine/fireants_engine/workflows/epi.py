@@ -22,6 +22,8 @@ from fireants_engine.workflows.registration import Execution, run
 from fireants_engine.workflows.result import Result
 
 Method = Literal["field", "pairwise"]
+MOTION_STEPS = 60
+"""Of the finest level where the motion is estimated, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,8 @@ def epi_recipe(
         {"direction": one.direction, "readout_s": one.readout_s} for one in encodings
     ]
     stage["deformation"]["with_motion"] = motion
+    if motion:  # field and motion explain each other in part, which takes longer to part
+        stage["pyramid"]["levels"][-1]["max_steps"] = MOTION_STEPS
     if structural:
         stage["terms"].append({"kind": "structural", "weight": 0.05})
     return Recipe.from_dict(data, "epi")
