@@ -179,16 +179,6 @@ def test_a_check_praises_or_suggests(loaded: Any, qtbot: Any) -> None:
 
 
 # ------------------------------------------------------------------ the correction
-def test_a_correction_is_that_of_the_files(corrected: Any, files: list[Path]) -> None:
-    encodings = [Encoding.parse(one, READOUT) for one in ("j", "j-")]
-    volumes = [workflow.Volume(load_image(p), e) for p, e in zip(files[:2], encodings, strict=True)]
-    known = workflow.correct(volumes)
-    found = corrected.epi.found.correction.distortion
-    assert found.grid.same_space(known.distortion.grid)
-    np.testing.assert_allclose(found.field_hz, known.distortion.field_hz, atol=1e-3)
-    field = corrected.epi.scene.layers["map"]
-    filed = corrected.epi.sides["up"].axes.stored(np.asarray(field.data))
-    np.testing.assert_allclose(filed, known.distortion.field_hz[0, 0], atol=1e-3)
 
 
 def test_four_panes_and_what_is_in_them(corrected: Any) -> None:
@@ -218,25 +208,37 @@ def test_four_panes_and_what_is_in_them(corrected: Any) -> None:
     assert visible == ["Field (Hz)", "Mean of both, corrected"]
 
 
-def test_numbers_tell_whether_to_believe_it(corrected: Any) -> None:
+def test_what_is_found_is_that_of_the_files(corrected: Any, files: list[Path]) -> None:
     text = corrected.result.numbers.text()
     assert "Correlation inside the object: 0." in text
     assert "Folded voxels: 0" in text
     report = corrected.epi.found.report["agreement"]
     assert report["after"]["correlation"] > report["before"]["correlation"] + 0.1
+    encodings = [Encoding.parse(one, READOUT) for one in ("j", "j-")]
+    volumes = [workflow.Volume(load_image(p), e) for p, e in zip(files[:2], encodings, strict=True)]
+    known = workflow.correct(volumes)
+    found = corrected.epi.found.correction.distortion
+    assert found.grid.same_space(known.distortion.grid)
+    np.testing.assert_allclose(found.field_hz, known.distortion.field_hz, atol=1e-3)
+    field = corrected.epi.scene.layers["map"]
+    filed = corrected.epi.sides["up"].axes.stored(np.asarray(field.data))
+    np.testing.assert_allclose(filed, known.distortion.field_hz[0, 0], atol=1e-3)
 
 
-@pytest.mark.parametrize("each", MAPS, ids=lambda each: each.name)
-def test_maps(corrected: Any, each: Any) -> None:
-    scene = corrected.epi.scene
-    corrected.result.map.setCurrentText(each.title)
-    layer = scene.layers["map"]
-    assert (layer.name, layer.visible) == (each.title, True)
-    low, high = layer.contrast_limits
-    assert (low + high) / 2 == pytest.approx(each.centre)
-    assert layer.colorbar.visible
+def test_maps(corrected: Any) -> None:
+    layer = corrected.epi.scene.layers["map"]
+    for each in MAPS:
+        corrected.result.map.setCurrentText(each.title)
+        assert (layer.name, layer.visible) == (each.title, True)
+        low, high = layer.contrast_limits
+        assert (low + high) / 2 == pytest.approx(each.centre, abs=1e-3)
+        assert layer.colorbar.visible
     corrected.result.map.setCurrentText("none")
     assert not layer.visible
+    corrected.result.lost.setChecked(True)
+    assert corrected.epi.scene.layers["lost"].visible
+    corrected.result.lost.setChecked(False)
+    assert not corrected.epi.scene.layers["lost"].visible
 
 
 def test_map_limits_lie_around_the_centre() -> None:
@@ -285,10 +287,16 @@ def test_live_pictures_are_of_the_plane_on_the_canvas(loaded: Any, qtbot: Any) -
     scene, show = loaded.epi.scene, loaded.epi.scene.show
     scene.show = lambda key, pictures: (seen.append((key, pictures)), show(key, pictures))
     loaded.viewer.dims.set_current_step(0, 12)
+    assert scene.key is None
     done(loaded, qtbot, loaded.run)
-    shape = loaded.epi.sides["up"].layer.data.shape
+    layer, shape = scene.layers["up"], loaded.epi.sides["up"].layer.data.shape
+    assert scene.key is not None
+    assert scene.key[0] == 0
+    place = np.zeros(3)
+    place[0] = scene.key[1]
+    assert layer.data_to_world(place)[0] == pytest.approx(loaded.viewer.dims.point[0])
     for key, pictures in seen:  # a quick run on a busy machine may have none
-        assert key == (0, 12)
+        assert key == scene.key
         assert {picture.shape for picture in pictures.values()} == {shape[1:]}
 
 
