@@ -46,7 +46,7 @@ class Distortion:
         shift = self.field_hz[0, 0] * self.volumes[volume].signed_readout_s
         return shift.float().cpu().numpy()
 
-    def _in_grid(self, encoding: Encoding) -> Tensor:
+    def shift_in_grid(self, encoding: Encoding) -> Tensor:
         """The shift in voxels of `grid`, (1, 1, *shape)."""
         axis = encoding.array_axis(self.grid.dim)
         ratio = self.zooms_mm[axis] / self.grid.spacing_zyx[axis]
@@ -54,11 +54,11 @@ class Distortion:
 
     def stretch(self, encoding: Encoding) -> Tensor:
         """`1 + dshift/dx` along the axis, (1, 1, *shape): 0 or less where it cannot be undone."""
-        return 1 + slope(self._in_grid(encoding), encoding.array_axis(self.grid.dim))
+        return 1 + slope(self.shift_in_grid(encoding), encoding.array_axis(self.grid.dim))
 
     def warp(self, encoding: Encoding) -> Displacement:
         """True mm -> mm of a still volume read out so; along other voxel axes exactly 0."""
-        axis, shift = encoding.array_axis(self.grid.dim), self._in_grid(encoding)
+        axis, shift = encoding.array_axis(self.grid.dim), self.shift_in_grid(encoding)
         still = torch.zeros_like(shift)
         parts = [shift if k == axis else still for k in range(self.grid.dim)]
         return Displacement(torch.cat(parts, 1), self.grid)

@@ -38,10 +38,17 @@ def unbent(image: Image, distortion: Distortion, volume: int, *, modulate: bool 
     modulate: with the stretch, by which signal that piled up is spread again; without it the
     brightness stays as it was recorded. Linear interpolation, border values beyond the edge.
     """
+    own, pose = distortion.volumes[volume], distortion.poses[volume]
+    name = f"{image.name}, corrected"
+    if image.grid.same_space(distortion.grid) and np.array_equal(pose.matrix, np.eye(pose.dim + 1)):
+        source = image.data.float()[None]
+        axis, shift = own.array_axis(image.dim), distortion.shift_in_grid(own)
+        data = chosen_for(source).unbend(source, shift, axis, 1.0, modulate=modulate)
+        return Image(data[0], distortion.grid, name=name)
     data = _pulled(image, distortion, volume)
     if modulate:
-        data = data * distortion.stretch(distortion.volumes[volume])
-    return Image(data[0], distortion.grid, name=f"{image.name}, corrected")
+        data = data * distortion.stretch(own)
+    return Image(data[0], distortion.grid, name=name)
 
 
 def _matrix(distortion: Distortion, volume: int, grid: Grid) -> np.ndarray:
