@@ -15,7 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import _epi_page
 import _studies
+from _page import table, where
 from _summary import tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,20 +30,6 @@ Every number on this page was printed by a script in `benchmarks/` and is kept i
 `benchmarks/results/`; `python benchmarks/page.py` writes the page. Wall times on a shared machine
 vary: compare the programs of one table, by ratio, not the seconds of two tables.
 """
-
-
-def table(names: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def where(machine: dict) -> str:
-    gpu = machine["gpu"] or "no GPU"
-    return (
-        f"*Machine: {machine['cpu']}, {machine['logical_cores']} logical cores, "
-        f"{machine['memory_gib']} GiB, {gpu}, {machine['system']}; Python {machine['python']}, "
-        f"torch {machine['torch']}, {machine['threads']} threads.*"
-    )
 
 
 def accuracy(result: dict) -> str:
@@ -161,91 +149,6 @@ def multimodal(result: dict) -> str:
     return "\n\n".join(text)
 
 
-def epi(result: dict) -> str:
-    """EPI distortion correction."""
-    parts = result["parts"]
-    text = [
-        "## EPI distortion correction",
-        "A real image bent by a real field (topup's, 2 mm, slices 18 to 41, 2 % noise): errors of "
-        "the shift inside the object in voxels, and the error of the mean corrected image over "
-        "that by the true field. *Pairwise* is the thesis's route, one volume onto the other and "
-        f"the inverted half. {result['peer']} runs as another program; its seconds are those of "
-        "its optimisation, ours those of the whole call, the shortest of several runs.",
-        where(result["machine"]),
-    ]
-    rows = [
-        [
-            f"{row['readout_s']:g} s",
-            row["program"],
-            *(f"{row[key]:.3f}" for key in ("mae", "p95", "p99", "nrmse_over_true")),
-            f"{row['smallest_stretch']:.2f}",
-            f"{row['seconds']:.1f}",
-        ]
-        for row in parts["simulated"]
-    ]
-    names = [
-        "readout",
-        "program",
-        "mean",
-        "95%",
-        "99%",
-        "image error, x true field",
-        "smallest 1 ± v'",
-        "seconds",
-    ]
-    text.append(table(names, rows))
-    first = [row for row in parts["simulated"] if row["program"] == "ours"]
-    text.append(
-        "Along other axes the displacement of ours is "
-        + " and ".join(f"{row['off_axis']:g}" for row in first)
-        + "; with the inputs swapped, the field is the negative to "
-        + " and ".join(f"{row['swapped_p99']:.3f}" for row in first)
-        + " voxels (99%)."
-    )
-    rows = [
-        [
-            f"{row['readout_s']:g} s",
-            row["motion"],
-            "yes" if row["estimated"] else "no",
-            f"{row['mae']:.3f}",
-            f"{row['mae_centred']:.3f}",
-            f"{row['degrees']:.2f}",
-            f"{row['seconds']:.1f}",
-        ]
-        for row in parts["moved"]
-    ]
-    text += [
-        "Head motion before the second volume. A shift along the readout shows the same as a "
-        "constant field, exactly; it is taken as field, and only *without its mean* can be right.",
-        table(
-            [
-                "readout",
-                "motion",
-                "estimated",
-                "mean error",
-                "without its mean",
-                "degrees",
-                "seconds",
-            ],
-            rows,
-        ),
-        "A phantom (2.4 mm), no truth: the two corrected volumes compared inside the object.",
-    ]
-    rows = [
-        [
-            row["pair"],
-            row["program"],
-            f"{row['correlation']:.4f}",
-            f"{row['rms_difference']:.4f}",
-            f"{row['seconds']:.1f}" if "seconds" in row else "",
-        ]
-        for row in parts["phantom"]
-    ]
-    text.append(table(["pair", "program", "correlation", "difference (rms)", "seconds"], rows))
-    text.append("`python benchmarks/epi.py`")
-    return "\n\n".join(text)
-
-
 def interop(result: dict) -> str:
     rows = [[r["program"], f"{r['largest']:.1e}", f"{r['mean']:.1e}"] for r in result["rows"]]
     inverse = result["inverse"]
@@ -306,7 +209,7 @@ SECTIONS = {
     "accuracy": accuracy,
     "recovery": recovery,
     "lung": lung,
-    "epi": epi,
+    "epi": _epi_page.epi,
     "multimodal": multimodal,
     "interop": interop,
     "end_to_end": study(_studies.end_to_end),
