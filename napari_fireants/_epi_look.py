@@ -1,4 +1,4 @@
-"""What the maps and the arrows of an EPI correction look like. No Qt, no torch."""
+"""What the images, maps, arrows and panes of an EPI correction look like. No Qt, no torch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,45 @@ from napari_fireants._epi_sides import Side
 from napari_fireants._extras import shape_of
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Layer
 
 COLOURS = {"up": "#e69f00", "down": "#56b4e9"}
 """Of the arrows, and beside the names in the dock."""
 ACROSS = {"up": 0.15, "down": 0.85}
 """Where an arrow lies across its direction, so that two of them can lie on one image."""
+DIM = 0.4
+"""Of its brightness an image keeps under a map."""
 LENGTH, WIDTH = 0.3, 0.014
 """Of an arrow, as shares of the image."""
+
+
+# ------------------------------------------------------------------ images
+def as_floats(layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
+    """Its data where they lie in memory and fit; else nothing to see until the first picture."""
+    if isinstance(layer.data, np.ndarray) and layer.data.shape == shape:
+        return np.array(layer.data, np.float32)
+    return np.zeros(shape, np.float32)
+
+
+def dimmed(limits: tuple[float, float]) -> tuple[float, float]:
+    """Contrast limits with which an image lies dark under a map."""
+    low, high = limits
+    return low, low + (high - low) / DIM
+
+
+def pane_shape(viewer: ViewerModel) -> tuple[int, int]:
+    """Rows and columns of panes, two layers to each, in which all that is shown is largest."""
+    layers = viewer.layers
+    count = len({(len(layers) - 1 - k) // 2 for k, x in enumerate(layers) if x.visible})
+    high, wide = viewer.canvas.size
+    extent = layers.extent.world
+    rows, columns = (float(extent[1, a] - extent[0, a]) or 1.0 for a in viewer.dims.displayed[-2:])
+
+    def pixels(shape: tuple[int, int]) -> float:
+        return min(high / shape[0] / rows, wide / shape[1] / columns)
+
+    return max([(n, -(-count // n)) for n in range(1, max(count, 1) + 1)], key=pixels)
 
 
 # ------------------------------------------------------------------ maps

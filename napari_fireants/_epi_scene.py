@@ -1,7 +1,7 @@
 """The layers of an EPI correction: up, down, corrected and a map side by side, and arrows.
 
 Of napari's layers only this file writes those. They stand at the top of the list, two to a pane of
-its grid: an image and what lies on it. What lies under the map is hidden, or a person's.
+its grid: an image and what lies on it. Other layers that are shown have panes after those.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from napari_fireants._epi_look import (
     MAPS,
     WIDTH,
     arrow_vectors,
+    as_floats,
+    dimmed,
     map_colours,
     map_limits,
+    pane_shape,
 )
 from napari_fireants._epi_sides import Side
 from napari_fireants._extras import limits_of, place, put, shape_of
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 PANES = ("up", "down", "corrected")
-ORDER = ("map", "corrected", "lost", "down", "down arrow", "up", "up arrow")
+ORDER = ("under", "map", "corrected", "lost", "down", "down arrow", "up", "up arrow")
 """Of the layers, from below; two to a pane, and the pane of the topmost comes first."""
 TITLES = {"up": "Up", "down": "Down", "corrected": "Mean of both"}
 TURN_MS = 20
@@ -62,6 +65,8 @@ class EpiScene:
         events = viewer.dims.events
         for event in (events.current_step, events.order, events.ndisplay):
             event.connect(self._turned)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._on_layers)
 
     @property
     def own(self) -> tuple[Layer, ...]:
@@ -120,7 +125,7 @@ class EpiScene:
             old.data = np.zeros_like(old.data)
         pair = [side.layer for side in (up, down) if side.layer is not None]
         self._pair = ("up", "down")[: len(pair)]
-        raw = [_as_floats(layer, shape_of(base)) for layer in pair]
+        raw = [as_floats(layer, shape_of(base)) for layer in pair]
         mean = np.mean(raw, axis=0, dtype=np.float32)
         images = {"up": raw[0], "down": raw[-1], "corrected": mean}
         look = {"contrast_limits": limits_of(base), "blending": "additive"}
@@ -213,6 +218,10 @@ class EpiScene:
                 look = {"blending": "additive", "colormap": colours, "visible": False}
                 self._show(name, blank, name=name, **look)
                 yield
+        below = self.pictures["corrected after"]
+        look = {"contrast_limits": dimmed(limits_of(self._base)), "visible": False}
+        self._show("under", below, name="Corrected, under the map", **look)
+        yield
         self.show_map(self.map)
         self.mark_lost(self.marking)
         self.arrange()
@@ -221,6 +230,8 @@ class EpiScene:
         """Another image of all volumes."""
         self.pictures["corrected after"] = image
         self.flick(False)
+        if (below := self._layer("under")) is not None:
+            below.data = image
 
     def abandon(self) -> None:
         """Nothing was found: the layers look as before."""
@@ -272,6 +283,8 @@ class EpiScene:
         """
         self.map = name
         layer, data = self._layer("map"), self.pictures.get(name)
+        below = self._layer("under")
+        put(below, visible=self.beside and data is not None)
         if layer is None or data is None:
             put(layer, visible=False)
             self._fit()
@@ -306,8 +319,9 @@ class EpiScene:
             shown = on and name in self._pair
             put(self._layer(name), visible=shown)
             put(self._layer(f"{name} arrow"), visible=shown and name in self._arrows)
+        put(self._layer("under"), visible=on and self.map in self.pictures)
         if on:
-            grid.stride, grid.shape = -2, self._shape()
+            grid.stride, grid.shape = -2, pane_shape(self.viewer)
             grid.enabled = True
         elif self._grid:
             for key, value in self._grid.items():
@@ -333,23 +347,14 @@ class EpiScene:
     def _fit(self) -> None:
         """The panes as large as they can be, where their number changes."""
         grid = self.viewer.canvas.grid
-        if self.beside and self._grid and grid.shape != (shape := self._shape()):
+        if self.beside and self._grid and grid.shape != (shape := pane_shape(self.viewer)):
             grid.shape = shape
             self.viewer.reset_view()
 
-    def _shape(self) -> tuple[int, int]:
-        """Rows and columns in which the panes are largest."""
-        shown = [self._layer(name) for name in (*PANES, "map")]
-        count = sum(layer is not None and layer.visible for layer in shown)
-        high, wide = self.viewer.canvas.size
-        axes = self.viewer.dims.displayed[-2:]
-        extent = self.viewer.layers.extent.world
-        rows, columns = (float(extent[1, a] - extent[0, a]) or 1.0 for a in axes)
-
-        def pixels(shape: tuple[int, int]) -> float:
-            return min(high / shape[0] / rows, wide / shape[1] / columns)
-
-        return max([(1, count), (count, 1), (2, 2)], key=pixels)
+    def _on_layers(self, event: Any) -> None:
+        """A person's layers go below ours, into panes of their own."""
+        if self.beside and self._grid and event.value not in self.own:
+            QTimer.singleShot(0, self.arrange)
 
     # ------------------------------------------------------------ arrows
     def show_arrows(self, sides: Mapping[str, Side]) -> None:
@@ -391,10 +396,3 @@ class EpiScene:
 
 def _title(name: str, after: bool) -> str:
     return f"{TITLES[name]}, {'corrected' if after else 'as recorded'}"
-
-
-def _as_floats(layer: Layer, shape: tuple[int, ...]) -> np.ndarray:
-    """Its data where they lie in memory and fit; else nothing to see until the first picture."""
-    if isinstance(layer.data, np.ndarray) and layer.data.shape == shape:
-        return np.array(layer.data, np.float32)
-    return np.zeros(shape, np.float32)

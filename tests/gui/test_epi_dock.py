@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from qtpy.QtWidgets import QApplication
 
 from fireants_engine.geometry import Encoding, Grid
 from fireants_engine.io.images import load_image, save_image
@@ -184,9 +185,15 @@ def test_a_check_praises_or_suggests(loaded: Any, qtbot: Any) -> None:
 def test_four_panes_and_what_is_in_them(corrected: Any) -> None:
     viewer, scene = corrected.viewer, corrected.epi.scene
     assert names(corrected)[2:] == [
-        "Field (Hz)", "Mean of both, corrected", "lost", "Down, corrected",
-        "down: phase encoding j-", "Up, corrected", "up: phase encoding j",
-    ]  # fmt: skip
+        "Corrected, under the map",
+        "Field (Hz)",
+        "Mean of both, corrected",
+        "lost",
+        "Down, corrected",
+        "down: phase encoding j-",
+        "Up, corrected",
+        "up: phase encoding j",
+    ]
     grid = viewer.canvas.grid
     panes = [
         sorted(viewer.layers[k].name for k in inside if viewer.layers[k].visible)
@@ -197,8 +204,14 @@ def test_four_panes_and_what_is_in_them(corrected: Any) -> None:
         ["Up, corrected", "up: phase encoding j"],
         ["Down, corrected", "down: phase encoding j-"],
         ["Mean of both, corrected"],
-        ["Field (Hz)"],
+        ["Corrected, under the map", "Field (Hz)"],
     ]
+    viewer.add_image(np.zeros((4, 5, 6), np.float32), name="other")
+    QApplication.processEvents()
+    assert names(corrected)[2] == "other"  # below ours, in a pane of its own
+    assert np.prod(grid.shape) >= 5
+    viewer.layers.remove("other")
+    QApplication.processEvents()
     up, base = scene.layers["up"], corrected.epi.sides["up"].layer
     for corner in (np.zeros(3), np.array(base.data.shape)):
         np.testing.assert_allclose(up.data_to_world(corner), base.data_to_world(corner))
