@@ -18,7 +18,7 @@ from napari_fireants import _shortcuts as shortcuts
 from napari_fireants._keeper import Keeper
 from napari_fireants._landmarking import Landmarking
 from napari_fireants._landmarks import LandmarkTable
-from napari_fireants._layers import Snapshot, check_colours, likely_pair, snapshot
+from napari_fireants._layers import Snapshot, check_colours, likely_pair, only_shown, snapshot
 from napari_fireants._looking import Looking
 from napari_fireants._presets import OwnPresets
 from napari_fireants._preview import Frames, Wanted
@@ -126,7 +126,8 @@ class Controller:
         roles = self.current_roles()
         if roles.fixed is not None and roles.moving is not None:
             return roles.fixed, roles.moving
-        layers = [x for x in self.viewer.layers if x not in self.scene.own]
+        own = self.scene.own
+        layers = [x for x in self.viewer.layers if x not in own and not only_shown(x)]
         return likely_pair([x for x in layers if hasattr(x, "rgb")])
 
     def start_from(self, initial: Any, what: str = "start of the next run") -> None:

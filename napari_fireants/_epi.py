@@ -14,7 +14,8 @@ from napari_fireants._epi_link import EpiJob, EpiLink, SeriesJob
 from napari_fireants._epi_scene import EpiScene
 from napari_fireants._epi_sides import TYPED, Side, read_side
 from napari_fireants._latest import Latest
-from napari_fireants._layers import opened_from, snapshot, time_points
+from napari_fireants._layers import file_of, opened_from, snapshot, time_points
+from napari_fireants._session import Progress, State
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from napari_fireants._controller import Controller
 
 SIDES = ("up", "down", "series")
+COMBINED = {
+    "jacobian": "",
+    "plain": "Mean of both, as bright as recorded",
+    "least-squares": "Least squares of both",
+}
+"""What the corrected image is called; empty: as usual."""
 CORRECTING, CHECKING, APPLYING, SAVING = (
     "An EPI correction is still at work",
     "Phase-encoding directions are being tried",
@@ -67,6 +74,10 @@ class Epi:
         self._link = EpiLink()
         self._reading = {name: Latest(engine=False) for name in SIDES}
         self._composing = Latest()
+        self._series: SeriesJob | None = None
+        self.asked: set[str] = set()
+        """Sides that a person has chosen, if only to be none."""
+        self.session.state_changed.connect(self._on_registration)
 
     @property
     def on_canvas(self) -> bool:
@@ -130,8 +141,12 @@ class Epi:
         """Up and down change places, with all that is known of them."""
         up, down = self.sides["up"], self.sides["down"]
         self.sides |= {"up": down, "down": up}
-        self.changed.emit("up")
-        self.changed.emit("down")
+        for name in ("up", "down"):
+            self._reading[name].forget()
+            self.changed.emit(name)
+            side = self.sides[name]
+            if side.layer is not None and not side.read:
+                self._read(name)
 
     def set_options(self, **values: Any) -> None:
         self.options = replace(self.options, **values)
@@ -153,11 +168,14 @@ class Epi:
         if up.layer == down.layer:
             raise InputError(f"Up and down are both {up.layer.name}; choose two different images.")
         first = up.encoding
+        first.array_axis(up.layer.ndim)
         if down.layer is None and options.field_map is not None:
             return
-        second = down.encoding
-        same = (first.axis, first.signed_readout_s) == (second.axis, second.signed_readout_s)
-        if same and options.field_map is None:
+        down.encoding.array_axis(down.layer.ndim)
+        second = down.stored_as(up).encoding
+        if options.field_map is not None:  # which corrects each image alone
+            return
+        if (first.axis, first.signed_readout_s) == (second.axis, second.signed_readout_s):
             raise InputError(
                 f"Both have the phase encoding {first}, so nothing tells how far they are bent; "
                 "choose images of opposite direction, or correct the directions."
@@ -171,22 +189,29 @@ class Epi:
     def job(self) -> EpiJob:
         """What a correction would take now; raises InputError where something is missing."""
         self._check()
+        return self._job_of_sides()
+
+    def _job_of_sides(self) -> EpiJob:
         up, down, options = self.sides["up"], self.sides["down"], self.options
         assert up.layer is not None
+        down = down.stored_as(up)
 
         def maybe(layer: Layer | None) -> Any:
             return None if layer is None else snapshot(layer)
 
-        return EpiJob(
+        job = EpiJob(
             up, down, snapshot(up.layer), maybe(down.layer), options.motion,
             maybe(options.structural), maybe(options.field_map), options.mixed_axes,
             self.controller.current_device(),
         )  # fmt: skip
+        job.check_grids()
+        return job
 
     # ------------------------------------------------------------ commands
     def start(self) -> None:
         """Correct the pair; raises InputError where that cannot be."""
         job = self.job()
+        self._composing.forget()
         self._begin(CORRECTING, lambda link: _job().run_correction(job, link), self._on_found)
         self.scene.begin(self.sides["up"], self.sides["down"])
 
@@ -201,10 +226,9 @@ class Epi:
         up, down = self.sides["up"], self.sides["down"]
         if up.layer is None or down.layer is None or up.layer == down.layer:
             raise InputError("Choose two EPI images first.")
-        assert up.encoding
-        assert down.encoding
-        device = self.controller.current_device()
-        return EpiJob(up, down, snapshot(up.layer), snapshot(down.layer), device=device)
+        for side in (up, down):
+            side.encoding.array_axis(side.layer.ndim)
+        return replace(self._job_of_sides(), field_map=None)
 
     def follow(self, check: Any, name: str = "up") -> None:
         """Take the directions that a check suggests."""
@@ -223,23 +247,27 @@ class Epi:
         layer = self.sides["series"].layer
 
         def done(data: Any) -> None:
-            self.scene.add_series(data, layer)
-            self.told.emit(f"{layer.name}: all {len(data)} volumes are corrected.", "good")
+            made = self.scene.add_series(data, layer)
+            said = f"All {len(data)} volumes are corrected: the layer {made}."
+            self.told.emit(f"{said} Save writes it, too." if job.path else said, "good")
+            self._series = job if job.path else None
 
         self._begin(APPLYING, lambda link: _job().run_series(found, job, link), done)
 
     def save(self, folder: Path) -> None:
         """Write the folder of the correction."""
-        found, how = self._correction(), self.combine
+        found, how, series = self._correction(), self.combine, self._series
 
         def done(where: Path) -> None:
             self.told.emit(f"Saved in {where}: images, field, warps and a report.", "good")
 
-        self._begin(SAVING, lambda _: _job().save(found, folder, how), done)
+        self._begin(SAVING, lambda _: _job().save(found, folder, how, series), done)
 
     def stop(self) -> None:
         """End what is at work; a correction keeps its best state."""
         self._link.stop()
+        if self.task:
+            self.progressed.emit(Progress(text="Stopping after this step"))
 
     def show_combined(self, how: str) -> None:
         """Another way to make one image of the volumes."""
@@ -249,7 +277,7 @@ class Epi:
 
         def done(image: Any) -> None:
             if self.found is found:
-                self.scene.put_corrected(image)
+                self.scene.put_corrected(image, COMBINED[how])
 
         failed: Callable[[str], None] = lambda text: self.told.emit(text, "error")  # noqa: E731
         self._composing.ask(lambda: _job().combined(found, how), done, failed)
@@ -263,8 +291,16 @@ class Epi:
         side = self.sides["series"]
         if side.layer is None:
             raise InputError("Choose a series (an image with a time axis) first.")
-        assert side.encoding
-        return SeriesJob(side, tuple(time_points(side.layer)[0]))
+        side.encoding.array_axis(3)
+        files = [each.layer and file_of(each.layer) for name in ("up", "down")
+                 if (each := self.sides[name]).layer is not None]  # fmt: skip
+        sources = tuple(time_points(side.layer)[0])
+        return SeriesJob(side, sources, opened_from(side.layer), tuple(filter(None, files)))
+
+    def _on_registration(self, state: State) -> None:
+        """A registration needs the canvas."""
+        if state is State.RUNNING and self.scene.seen:
+            self.scene.put_away()
 
     # ------------------------------------------------------------ the border
     def _begin(
@@ -286,8 +322,8 @@ class Epi:
 
         def finish(outcome: Any) -> None:
             value, error = outcome
-            self.drain()
             self.task = ""
+            self.drain()
             if error and task == CORRECTING:
                 self.scene.abandon()
             if error:
@@ -306,6 +342,7 @@ class Epi:
 
     def _on_found(self, outcome: Any) -> None:
         self.found, pictures = outcome
+        self._series = None
         self.scene.finish(pictures)
         self.found_changed.emit()
         if self.combine != "jacobian":
@@ -323,8 +360,11 @@ class Epi:
             self.scene.show(*frames)
         if self.task == CORRECTING and self._link.pace.due():
             self._link.look(self.scene.key)
-        if self.task and not self.session.busy:  # shut down, because the window goes
-            self.task = ""
+        if self.task and not self.session.busy:  # shut down, with the dock or the window
+            correcting, self.task = self.task == CORRECTING, ""
+            if correcting:
+                self.scene.abandon()
+            self.told.emit("Stopped, because the dock that ran it was closed.", "note")
             self.working.emit()
 
 

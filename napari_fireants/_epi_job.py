@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fireants_engine import Control
+from fireants_engine import Control, Image
+from fireants_engine.io.bids import check_intended
+from fireants_engine.io.series import load_series
 from fireants_engine.pipeline import events as ev
 from fireants_engine.transforms.distortion import Distortion
 from fireants_engine.workflows import epi, epi_images
@@ -21,6 +23,7 @@ from napari_fireants._epi_axes import Axes
 from napari_fireants._epi_link import AFTER, BEFORE, EpiJob, EpiLink, Key, Pictures, SeriesJob
 from napari_fireants._epi_sides import stored_image, volume_of
 from napari_fireants._job import execution_on
+from napari_fireants._layers import Snapshot
 from napari_fireants._session import Progress
 
 
@@ -44,9 +47,8 @@ def run_correction(job: EpiJob, link: EpiLink) -> tuple[Found, Pictures] | None:
     link.attach(control)
     link.progress(Progress(text="Reading the images"))
     volumes = load_volumes(job)
-    field_map = None if job.field_map is None else stored_image(job.up.axes, job.field_map)
-    if field_map is not None:
-        found = epi.given_field(volumes, field_map)
+    if job.field_map is not None:
+        found = epi.given_field(volumes, _as_it_is(job.field_map))
     else:
         epi.check_volumes(volumes)
         if not job.mixed_axes:
@@ -67,12 +69,17 @@ def load_volumes(job: EpiJob) -> list[epi.Volume]:
     ]
 
 
+def _as_it_is(source: Snapshot) -> Image:
+    """An image whose place in the world alone counts."""
+    return stored_image(Axes.same(source.ndim), source)
+
+
 def _estimated(
     volumes: Sequence[epi.Volume], job: EpiJob, link: EpiLink, control: Control
 ) -> epi.Correction:
     structural = None
     if job.structural is not None:
-        structural = stored_image(Axes.same(job.structural.ndim), job.structural)
+        structural = _as_it_is(job.structural)
     steps = epi.correction(
         volumes, motion=job.motion, structural=structural, execution=execution_on(job.device),
         control=control,
@@ -171,7 +178,7 @@ def run_check(job: EpiJob, link: EpiLink) -> Check:
     link.attach(control)
     volumes = load_volumes(job)
     if job.field_map is not None:
-        known = epi.given_field(volumes, stored_image(job.up.axes, job.field_map))
+        known = epi.given_field(volumes, _as_it_is(job.field_map))
         return try_field(volumes, known.distortion)
 
     def tell(done: int, count: int) -> None:
@@ -193,6 +200,8 @@ def check_series(found: Found, job: SeriesJob) -> Check:
 
 def run_series(found: Found, job: SeriesJob, link: EpiLink) -> np.ndarray:
     """Every volume corrected by the field, as the layer shows it: (t, z, y, x), float32."""
+    if job.path is not None and job.pair:
+        check_intended(job.path, job.pair)
     axes, count = job.side.axes, len(job.sources)
     images = (stored_image(axes, source) for source in job.sources)
     first = stored_image(axes, job.sources[0])
@@ -208,7 +217,11 @@ def run_series(found: Found, job: SeriesJob, link: EpiLink) -> np.ndarray:
     return np.stack(out)
 
 
-def save(found: Found, folder: Path, how: epi_images.Combine) -> Path:
-    """The folder of the correction, as the command line writes it."""
+def save(found: Found, folder: Path, how: epi_images.Combine, series: SeriesJob | None) -> Path:
+    """The folder of the correction, as the command line writes it. series: corrected, too."""
     began = time.perf_counter() - found.seconds
-    return save_correction(found.correction, folder, combine=how, began=began)
+    more: dict[str, Any] = {}
+    if series is not None and series.path is not None:
+        own = [series.side.encoding]
+        more = {"series": load_series(series.path), "series_encodings": own}
+    return save_correction(found.correction, folder, combine=how, began=began, **more)

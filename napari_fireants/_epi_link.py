@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fireants_engine.errors import InputError
 from napari_fireants._epi_sides import Side
-from napari_fireants._layers import Snapshot
+from napari_fireants._layers import Snapshot, grid_of
 from napari_fireants._link import Link
 from napari_fireants._preview import Mailbox
 
@@ -34,13 +35,38 @@ class EpiJob:
     mixed_axes: bool = False
     device: str = "auto"
 
+    def check_grids(self) -> None:
+        """Raise InputError where the images do not lie on one grid, or the map has another
+        dimension."""
+        first = self.up.axes.grid(grid_of(self.up_source))
+        if self.down_source is not None:
+            second = self.down.axes.grid(grid_of(self.down_source))
+            if first.dim != second.dim or not first.same_space(second):
+                raise InputError(
+                    f"{self.down_source.name}: lies on another grid than {self.up_source.name} "
+                    f"(size {second.size} against {first.size}, or another origin, spacing or "
+                    "direction); choose images of one acquisition that were not resampled."
+                )
+        given = {"structural image": self.structural, "field map": self.field_map}
+        for what, source in given.items():
+            if source is not None and source.ndim != first.dim:
+                raise InputError(
+                    f"{source.name}: is {source.ndim}D and the images are {first.dim}D; choose "
+                    f"another {what}."
+                )
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesJob:
-    """A series and how it was read out: a snapshot of each of its volumes."""
+    """A series and how it was read out: a snapshot of each of its volumes.
+
+    path: of its file; pair: of the files of the pair, whose sidecars may say what they are for.
+    """
 
     side: Side
     sources: tuple[Snapshot, ...]
+    path: str | None = None
+    pair: tuple[str, ...] = ()
 
 
 class EpiLink(Link):

@@ -1,4 +1,4 @@
-"""What the images, maps, arrows and panes of an EPI correction look like. No Qt, no torch."""
+"""What the images, maps and arrows of an EPI correction look like. No Qt, no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from napari_fireants._epi_sides import Side
 from napari_fireants._extras import shape_of
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
     from napari.layers import Layer
 
 COLOURS = {"up": "#e69f00", "down": "#56b4e9"}
@@ -37,20 +36,6 @@ def dimmed(limits: tuple[float, float]) -> tuple[float, float]:
     """Contrast limits with which an image lies dark under a map."""
     low, high = limits
     return low, low + (high - low) / DIM
-
-
-def pane_shape(viewer: ViewerModel) -> tuple[int, int]:
-    """Rows and columns of panes, two layers to each, in which all that is shown is largest."""
-    layers = viewer.layers
-    count = len({(len(layers) - 1 - k) // 2 for k, x in enumerate(layers) if x.visible})
-    high, wide = viewer.canvas.size
-    extent = layers.extent.world
-    rows, columns = (float(extent[1, a] - extent[0, a]) or 1.0 for a in viewer.dims.displayed[-2:])
-
-    def pixels(shape: tuple[int, int]) -> float:
-        return min(high / shape[0] / rows, wide / shape[1] / columns)
-
-    return max([(n, -(-count // n)) for n in range(1, max(count, 1) + 1)], key=pixels)
 
 
 # ------------------------------------------------------------------ maps
@@ -101,6 +86,8 @@ def map_colours(two: bool) -> Any:
 def arrow_vectors(name: str, side: Side, base: Layer, key: Key) -> np.ndarray:
     """One arrow (1, 2, d) on the plane that is shown; none where it would point through it."""
     phase = side.phase
+    if side.axes.dim != base.ndim or phase.axis >= base.ndim:
+        return np.zeros((0, 2, base.ndim), np.float32)
     axis, sign = side.axes.along(phase.axis)
     shape = np.array(shape_of(base))
     if key is not None and key[0] == axis:

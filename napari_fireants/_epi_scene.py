@@ -24,8 +24,8 @@ from napari_fireants._epi_look import (
     dimmed,
     map_colours,
     map_limits,
-    pane_shape,
 )
+from napari_fireants._epi_panes import Panes
 from napari_fireants._epi_sides import Side
 from napari_fireants._extras import limits_of, place, put, shape_of
 from napari_fireants._layers import like, plane_shown
@@ -56,12 +56,13 @@ class EpiScene:
         self.beside, self.map, self.marking = True, "field", False
         self._hold = hold
         self._base: Layer | None = None
-        self._last: Pictures = {}
+        self._last: tuple[Pictures, Layer | None, tuple[str, ...]] = ({}, None, ())
         self._pair: tuple[str, ...] = ()
+        self._combined = ""
         self._steps: Iterator[None] = iter(())
         self._arrows: dict[str, Side] = {}
         self._hidden: list[Layer] = []
-        self._grid: dict[str, Any] = {}
+        self.panes = Panes(viewer)
         events = viewer.dims.events
         for event in (events.current_step, events.order, events.ndisplay):
             event.connect(self._turned)
@@ -113,13 +114,10 @@ class EpiScene:
             pass
 
     def _beginning(self, up: Side, down: Side) -> Iterator[None]:
-        base = self._base = up.layer
-        self._last, self.pictures = self.pictures, {}
-        if not self.there:
-            self._hidden = [x for x in self.viewer.layers if x.visible and x not in self.own]
-        for layer in self.viewer.layers:
-            if layer not in self.own:
-                put(layer, visible=False)
+        self._last = self.pictures, self._base, self._pair
+        base, self.pictures = up.layer, {}
+        self._base = base
+        self._hide_others()
         put(self._layer("lost"), visible=False)
         if (old := self._layer("map")) is not None:
             old.data = np.zeros_like(old.data)
@@ -130,15 +128,26 @@ class EpiScene:
         images = {"up": raw[0], "down": raw[-1], "corrected": mean}
         look = {"contrast_limits": limits_of(base), "blending": "additive"}
         for name in ("corrected", *self._pair):
-            self._show(name, images[name], name=_title(name, False), **look)
+            self._show(name, images[name], name=self._title(name, False), **look)
             yield
         for name in self._pair:  # the place of an arrow in its pane is taken without one, too
-            if self._layer(f"{name} arrow") is None:
+            arrow = self._layer(f"{name} arrow")
+            if arrow is not None and arrow.ndim != base.ndim:
+                self.viewer.layers.remove(arrow)
+                arrow = None
+            if arrow is None:
                 self._add_arrow(name, np.zeros((0, 2, base.ndim), np.float32), base)
                 put(self._layer(f"{name} arrow"), visible=False)
                 yield
         self._draw()
         self.arrange()
+
+    def _title(self, name: str, after: bool) -> str:
+        title = TITLES[name]
+        if name == "corrected":
+            title = self._combined if after and self._combined else title
+            title = title if len(self._pair) > 1 else "The image"
+        return f"{title}, {'corrected' if after else 'as recorded'}"
 
     def _show(self, part: str, data: np.ndarray, **look: Any) -> None:
         """An image layer of ours with these data, where the pair is."""
@@ -157,6 +166,8 @@ class EpiScene:
         above = [each for name in ORDER[ORDER.index(part) + 1 :]
                  if (each := self._layer(name)) is not None]  # fmt: skip
         layers = self.viewer.layers
+        if part not in PANES:
+            layer.metadata["fireants"] = {"only_shown": True}
         with self._adding():
             layers.insert(min([layers.index(each) for each in above], default=len(layers)), layer)
         self.layers[part] = layer
@@ -178,12 +189,14 @@ class EpiScene:
             layer = self._layer(name)
             if layer is None or (name == "map" and self.map != "field"):
                 continue
+            if layer.data.shape != shape_of(self._base):
+                continue  # of the pair before, about to be replaced
             where = ... if key is None else (slice(None),) * key[0] + (key[1],)
             layer.data[where] = pictures[picture]
             if name == "map":
                 self._show_live_map(layer, pictures[picture])
             else:
-                put(layer, name=_title(name, True))
+                put(layer, name=self._title(name, True))
             layer.refresh(thumbnail=False, highlight=False, extent=False)
 
     def _show_live_map(self, layer: Layer, picture: np.ndarray) -> None:
@@ -199,7 +212,7 @@ class EpiScene:
         put(layer, name=title, visible=True)
         layer.colorbar.size, layer.colorbar.font_size = BAR
         layer.colorbar.visible = True
-        self._fit()
+        self.panes.fit()
 
     def finish(self, pictures: Pictures) -> None:
         """The correction is found."""
@@ -226,48 +239,60 @@ class EpiScene:
         self.mark_lost(self.marking)
         self.arrange()
 
-    def put_corrected(self, image: np.ndarray) -> None:
-        """Another image of all volumes."""
+    def put_corrected(self, image: np.ndarray, title: str) -> None:
+        """Another image of all volumes, and what it is called."""
         self.pictures["corrected after"] = image
+        self._combined = title
         self.flick(False)
         if (below := self._layer("under")) is not None:
             below.data = image
 
     def abandon(self) -> None:
         """Nothing was found: the layers look as before."""
-        if self._last:
-            self.finish(self._last)
+        pictures, base, pair = self._last
+        self._steps = iter(())
+        if not pictures or base is None:
+            self.put_away()
             return
-        self._begun()
+        self._base, self._pair = base, pair
+        look = {"contrast_limits": limits_of(base), "blending": "additive"}
+        for name in ("corrected", *pair):
+            self._show(name, pictures[f"{name} after"], **look)
+        self.finish(pictures)
+
+    def put_away(self) -> None:
+        """Hide what shows a correction; the layers look as before it."""
+        self._lay_out(False)
         for layer in self.own:
             put(self._present(layer), visible=False)
-        self.beside_each_other(False, of_person=False)
         for layer in self._hidden:
             put(self._present(layer), visible=True)
+        self._hidden = []
 
     def _present(self, layer: Layer) -> Layer | None:
         return layer if layer in self.viewer.layers else None
 
-    def add_series(self, data: np.ndarray, source: Layer) -> None:
-        """A corrected series as a layer of its own, where `source` is."""
+    def add_series(self, data: np.ndarray, source: Layer) -> str:
+        """A corrected series as a layer in the place of `source`; its name."""
         self._begun()
-        look = {"contrast_limits": robust_limits(data), "visible": False}
+        look = {"contrast_limits": robust_limits(data)}
         name = f"{source.name}, corrected"
         with self._adding():
             self.viewer.add_image(data, name=name, **look, **like(source))
-        self.arrange()
+        put(source, visible=False)
+        return name
 
     # ------------------------------------------------------------ ways to look
     def flick(self, before: bool) -> None:
         """The pair as recorded and its plain mean, or corrected."""
         names = BEFORE if before else AFTER
         for name, picture in zip(PANES, names, strict=True):
-            self._swap(name, picture, _title(name, not before))
+            self._swap(name, picture, self._title(name, not before))
 
     def flick_pair(self, first: bool) -> None:
         """In the place of the corrected image the one or the other volume, corrected."""
         name = "up" if first else "down"
-        self._swap("corrected", f"{name} after", _title(name, True))
+        self._swap("corrected", f"{name} after", self._title(name, True))
 
     def _swap(self, name: str, picture: str, title: str) -> None:
         layer = self._layer(name)
@@ -287,7 +312,7 @@ class EpiScene:
         put(below, visible=self.beside and data is not None)
         if layer is None or data is None:
             put(layer, visible=False)
-            self._fit()
+            self.panes.fit()
             return
         chosen = next(each for each in MAPS if each.name == name)
         low, high = limits = map_limits(data[self.pictures["inside"] > 0], chosen.centre)
@@ -307,54 +332,63 @@ class EpiScene:
         limits = (0.0, max(1.0, float(data.max())))
         put(layer, name="Lost in so many volumes", contrast_limits=limits, visible=True)
 
-    def beside_each_other(self, on: bool, of_person: bool = True) -> None:
-        """Each image in a pane of its own, or the corrected one alone."""
-        if of_person:
-            self.beside = on
-        grid = self.viewer.canvas.grid
-        before = grid.enabled, grid.stride, grid.shape
-        if on and not self._grid:
-            self._grid = {key: getattr(grid, key) for key in ("stride", "shape", "enabled")}
+    def beside_each_other(self, on: bool) -> None:
+        """Each image in a pane of its own, or the corrected one alone; brings them back."""
+        self.beside = on
+        if not self.there:
+            return
+        if not self.seen:
+            self._hide_others()
+        put(self._layer("corrected"), visible=True)
+        put(self._layer("map"), visible=self.map in self.pictures)
+        self._lay_out(on)
+
+    def _hide_others(self) -> None:
+        others = [x for x in self.viewer.layers if x.visible and x not in self.own]
+        self._hidden += [x for x in others if x not in self._hidden]
+        for layer in others:
+            layer.visible = False
+
+    def _lay_out(self, on: bool) -> None:
         for name in COLOURS:
             shown = on and name in self._pair
             put(self._layer(name), visible=shown)
             put(self._layer(f"{name} arrow"), visible=shown and name in self._arrows)
         put(self._layer("under"), visible=on and self.map in self.pictures)
-        if on:
-            grid.stride, grid.shape = -2, pane_shape(self.viewer)
-            grid.enabled = True
-        elif self._grid:
-            for key, value in self._grid.items():
-                setattr(grid, key, value)
-            self._grid = {}
         for name in (*PANES, "map"):
             if (layer := self._layer(name)) is not None:
                 layer.name_overlay.visible = on
-        if before != (grid.enabled, grid.stride, grid.shape):
-            self.viewer.reset_view()
+        self.panes.show(on)
 
     def arrange(self) -> None:
-        """Ours on top of the list and in order, as the panes count from there."""
-        if not self.there:
-            return
+        """Ours in order, and as a person has chosen to see them."""
+        if self.there:
+            self._order()
+            self._lay_out(self.beside)
+
+    def _order(self) -> None:
+        """Ours on top of the list, as the panes count from there."""
         layers = self.viewer.layers
         ours = [layer for name in ORDER if (layer := self._layer(name)) is not None]
         if list(layers[-len(ours) :]) != ours:
             for layer in ours:
                 layers.move(layers.index(layer), len(layers))
-        self.beside_each_other(self.beside)
-
-    def _fit(self) -> None:
-        """The panes as large as they can be, where their number changes."""
-        grid = self.viewer.canvas.grid
-        if self.beside and self._grid and grid.shape != (shape := pane_shape(self.viewer)):
-            grid.shape = shape
-            self.viewer.reset_view()
 
     def _on_layers(self, event: Any) -> None:
-        """A person's layers go below ours, into panes of their own."""
-        if self.beside and self._grid and event.value not in self.own:
-            QTimer.singleShot(0, self.arrange)
+        """A person's layers go below ours, into panes of their own; ours may be deleted."""
+        if event.type == "inserted" and event.value in self.own:
+            return
+        if self.panes.on:
+            QTimer.singleShot(0, self._settle)
+
+    def _settle(self) -> None:
+        if not self.panes.on:
+            return
+        if not self.there:
+            self.put_away()
+            return
+        self._order()
+        self.panes.fit()
 
     # ------------------------------------------------------------ arrows
     def show_arrows(self, sides: Mapping[str, Side]) -> None:
@@ -378,6 +412,9 @@ class EpiScene:
                 arrow_vectors(name, side, base, plane_shown(self.viewer, base)),
                 self._layer(f"{name} arrow"),
             )
+            if layer is not None and layer.ndim != base.ndim:
+                self.viewer.layers.remove(layer)
+                layer = None
             if layer is None:
                 layer = self._add_arrow(name, vectors, base)
             elif not np.array_equal(layer.data, vectors):
@@ -392,7 +429,3 @@ class EpiScene:
         look["edge_width"] = WIDTH * max(shape_of(base))
         part = f"{name} arrow"
         return self._insert(part, Vectors(vectors, name=part, ndim=base.ndim, **look, **like(base)))
-
-
-def _title(name: str, after: bool) -> str:
-    return f"{TITLES[name]}, {'corrected' if after else 'as recorded'}"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fireants_engine.workflows.epi import Volume
 
 DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
+LONG_S = 0.3
+"""No scanner reads out for longer, seconds."""
 TYPED, SAMPLE = "typed", "sample"
 
 
@@ -38,6 +40,8 @@ class Side:
     origin: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     filed: bool = False
+    read: bool = False
+    """Its file and sidecars were looked at."""
 
     @property
     def known(self) -> bool:
@@ -79,8 +83,10 @@ class Side:
             parts.append("as the sample says" if self.sources == [SAMPLE] else "from its sidecar")
         if self.direction and not self.filed:
             parts.append("i, j, k are the layer's x, y, z")
+        if (self.readout_s or 0.0) > LONG_S:
+            parts.append(f"a readout of {self.readout_s:g} s is very long")
         text = ", ".join(part for part in parts if part)
-        return text[:1].upper() + text[1:]
+        return text if text.startswith("i, j, k") else text[:1].upper() + text[1:]
 
     @property
     def sources(self) -> list[str]:
@@ -98,8 +104,30 @@ class Side:
         return way_of(phase.sign * self.world[:, phase.axis])
 
     def typed(self, **values: Any) -> Side:
-        """With a direction or a readout time from a person's hand."""
-        return replace(self, origin=self.origin | dict.fromkeys(values, TYPED), **values)
+        """With a direction or a readout time from a person's hand; what is emptied is unknown."""
+        origin = {key: where for key, where in self.origin.items() if key not in values}
+        origin |= {key: TYPED for key, value in values.items() if value}
+        return replace(self, origin=origin, **values)
+
+    def stored_as(self, other: Side) -> Side:
+        """The same told in the axes in which the file of `other` is stored.
+
+        Two files may hold one grid with its axes in another order, or running the other way.
+        """
+        dim = len(self.world)
+        if self.world.shape != other.world.shape or np.allclose(self.world, other.world):
+            return self
+        change = Axes.between(other.world, self.world)  # axis k of other is order[k] of ours
+        shown = np.empty_like(self.world)
+        for k, (axis, turned) in enumerate(zip(self.axes.order, self.axes.turned, strict=True)):
+            shown[:, axis] = -self.world[:, k] if turned else self.world[:, k]
+        axes = Axes.between(other.world, shown)
+        direction = self.direction
+        if direction and self.phase.axis < dim:
+            axis = change.order.index(self.phase.axis)
+            sign = self.phase.sign * (-1 if change.turned[axis] else 1)
+            direction = DIRECTIONS[2 * axis + (sign < 0)]
+        return replace(self, axes=axes, world=other.world, direction=direction)
 
 
 def read_side(layer: Any, source: Snapshot, direction: str = "") -> Side:
@@ -107,7 +135,7 @@ def read_side(layer: Any, source: Snapshot, direction: str = "") -> Side:
     thread. direction: chosen by a person, and counts before the sidecar's."""
     known = _axes_of(source)
     axes, world = known or (Axes.same(source.ndim), np.asarray(source.direction))
-    side = Side(layer, axes, world, filed=known is not None)
+    side = Side(layer, axes, world, filed=known is not None, read=True)
     if (told := _told(layer)) is not None:
         origin = dict.fromkeys(told, SAMPLE)
         return replace(side, filed=True, origin=origin, **told)
@@ -151,9 +179,12 @@ def _axes_of(source: Snapshot) -> tuple[Axes, np.ndarray] | None:
         grid = load_grid(source.path)
     except InputError:
         return None
-    if sorted(grid.size) != sorted(source.size):
+    if grid.dim != source.ndim:
         return None
-    return Axes.between(grid.direction, np.asarray(source.direction)), grid.direction
+    axes = Axes.between(grid.direction, np.asarray(source.direction))
+    if tuple(source.size[axis] for axis in axes.order) != tuple(grid.size):
+        return None
+    return axes, grid.direction
 
 
 def _told(layer: Any) -> dict[str, Any] | None:

@@ -126,6 +126,12 @@ def file_of(layer: Layer) -> str | None:
     return None if path is None else str(path)
 
 
+def only_shown(layer: Layer) -> bool:
+    """One of ours that shows something and is no image to be registered."""
+    ours = layer.metadata.get("fireants")
+    return isinstance(ours, dict) and bool(ours.get("only_shown"))
+
+
 def opened_from(layer: Layer) -> str | None:
     """The file that a layer was opened from, also where it holds more than the layer shows."""
     ours = layer.metadata.get("fireants")

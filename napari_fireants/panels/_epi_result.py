@@ -50,7 +50,8 @@ class ResultView(QWidget):
         _add(self.map, NONE, "The corrected image alone")
         for each in MAPS:
             _add(self.map, each.title, each.tip)
-        self.map.setCurrentIndex([each.name for each in MAPS].index(epi.scene.map) + 1)
+        self.image.setCurrentIndex(list(IMAGES).index(epi.combine))
+        self.map.setCurrentIndex(["", *(each.name for each in MAPS)].index(epi.scene.map))
         self.lost = QCheckBox("Mark what is lost")
         self.lost.setToolTip("Red: in so many of the volumes what is here is piled up beyond "
                              "recovery, or lies outside")  # fmt: skip
@@ -97,9 +98,14 @@ class ResultView(QWidget):
         layout.addLayout(row)
         self.series = SeriesView(self._epi)
         layout.addWidget(Section("Correct a series", self.series))
-        self.save = button("Save…", "Images, field, warps for ITK, FSL's acqparams and a report, "
-                           "into a new folder", self._save)  # fmt: skip
-        layout.addWidget(self.save)
+        self.save = button("Save…", "Images, field, warps for ITK, FSL's acqparams, a report and "
+                           "the corrected series, into a folder", self._save)  # fmt: skip
+        self.away = button("Put away", "Hide what shows the correction; the layers look as before",
+                           self._put_away)  # fmt: skip
+        row = QHBoxLayout()
+        row.addWidget(self.save)
+        row.addWidget(self.away)
+        layout.addLayout(row)
 
     # ---------------------------------------------------------------- ways to look
     def _on_image(self, index: int) -> None:
@@ -130,6 +136,11 @@ class ResultView(QWidget):
             self._epi.scene.flick_pair(self._first)
         self._first = not self._first
 
+    def _put_away(self) -> None:
+        for each in self.flick.values():
+            each.setChecked(False)
+        self._epi.scene.put_away()
+
     # ---------------------------------------------------------------- what happens
     def _save(self) -> None:
         start = str(Path.cwd() / "epi_corrected")
@@ -149,8 +160,9 @@ class ResultView(QWidget):
         if self._epi.task:
             for each in self.flick.values():
                 each.setChecked(False)
-        for each in (self.save, *self.flick.values(), self.image, self.map):
+        for each in (self.save, self.away, *self.flick.values(), self.image, self.map):
             each.setEnabled(idle)
+        self.flick["pair"].setEnabled(idle and self._two)
         self.series.set_ready(idle)
 
     def _on_found(self) -> None:
@@ -158,6 +170,13 @@ class ResultView(QWidget):
         self.setVisible(found is not None)
         if found is not None:
             self.numbers.setText(numbers_of(found.report, found.stopped))
+            self.flick["pair"].setEnabled(self._two)
+
+    @property
+    def _two(self) -> bool:
+        """There are two volumes to be compared."""
+        found = self._epi.found
+        return found is not None and len(found.correction.volumes) > 1
 
 
 class SeriesView(QWidget):

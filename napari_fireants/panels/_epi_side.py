@@ -51,6 +51,7 @@ class SideEditor(QWidget):
         self.words = caption()
         self._build(title, tip)
         self.layers.chosen.connect(lambda layer: epi.choose(name, layer))
+        self.layers.activated.connect(lambda _: epi.asked.add(name))
         self.direction.currentIndexChanged.connect(self._on_direction)
         self.readout.valueChanged.connect(self._on_readout)
         follow(self, epi.changed, self._on_changed)

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidge
 from fireants_engine.errors import InputError
 from napari_fireants._controller import Roles
 from napari_fireants._fields import Section, small_button
-from napari_fireants._layers import likely_pair, snapshot
+from napari_fireants._layers import likely_pair, only_shown, snapshot
 from napari_fireants._scene import Scene
 from napari_fireants.panels._widgets import (
     LABEL_WIDTH,
@@ -130,7 +130,8 @@ class InputsEditor(QWidget):
 
     def reset_choices(self, *_: object) -> None:
         """Follow the viewer's layers; napari calls this when they change."""
-        layers = [x for x in self._viewer.layers if x not in self._scene.own]
+        own = self._scene.own
+        layers = [x for x in self._viewer.layers if x not in own and not only_shown(x)]
         images = [x for x in layers if _is_image(x)]
         labels = [x for x in layers if _is_labels(x)]
         fixed, moving = likely_pair(images)

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from fireants_engine.errors import FireantsError
 from napari_fireants._controller import controller_of
-from napari_fireants._epi import APPLYING, CORRECTING
+from napari_fireants._epi import APPLYING, CHECKING, CORRECTING
 from napari_fireants._fields import Section, small_button
 from napari_fireants._session import Progress
 from napari_fireants.panels._epi_result import ResultView, Verdict
@@ -34,13 +34,16 @@ from napari_fireants.panels._widgets import (
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 TICK_MS = 60
 HINT = (
     "Open two EPI images of one object that were read out in opposite directions (File > Open). "
     "Sidecars (JSON) beside them tell directions and readout times."
 )
-STOPPABLE = (CORRECTING, APPLYING)
+STOPPABLE = (CORRECTING, CHECKING, APPLYING)
+NEEDED = "choose two images, their directions and readout times."
+CHECK = "Try other directions quickly and coarsely, and say which make the images alike"
 
 
 class EpiPanel(Dock):
@@ -101,7 +104,7 @@ class EpiPanel(Dock):
         row.setContentsMargins(0, 0, 0, 0)
         self.check = button(
             "Check directions",
-            "Try other directions quickly and coarsely, and say which make the images alike",
+            CHECK,
             lambda: self._do(self.epi.check),
         )
         self.arrows = QCheckBox("Arrows")
@@ -121,6 +124,8 @@ class EpiPanel(Dock):
                            "lies to the first: 6 parameters, in the same steps")  # fmt: skip
         self.mixed = _box("Different axes are meant", "The two images were read out along "
                           "different axes, as j and i")  # fmt: skip
+        self.motion.setChecked(self.epi.options.motion)
+        self.mixed.setChecked(self.epi.options.mixed_axes)
         self.motion.toggled.connect(lambda on: self.epi.set_options(motion=on))
         self.mixed.toggled.connect(lambda on: self.epi.set_options(mixed_axes=on))
         self.optional = {
@@ -161,16 +166,24 @@ class EpiPanel(Dock):
         own = self.epi.scene.own
         others = [x for x in self.viewer.layers if hasattr(x, "rgb") and x not in own]
         volumes = [x for x in others if x.ndim in (2, 3) and not x.rgb]
-        first = volumes[0] if volumes else None
-        second = volumes[1] if len(volumes) > 1 else None
-        self.up.offer(volumes, first)
-        self.down.offer(volumes, second)
-        for combo in self.optional.values():
-            combo.offer(volumes)
+        for key, combo in self.optional.items():
+            combo.offer(volumes, getattr(self.epi.options, key))
+        self._offer("up", volumes)
+        self._offer("down", volumes)
         series = [x for x in others if x.ndim == 4]
         self.result.series.side.offer(series, series[0] if series else None)
         self.hint.say("" if len(volumes) > 1 else HINT, "note")
         self._refresh()
+
+    def _offer(self, name: str, volumes: list[Layer]) -> None:
+        """What is chosen stays, and so is none; else the first that has no other part."""
+        sides, options = self.epi.sides, self.epi.options
+        other = sides["down" if name == "up" else "up"].layer
+        taken = [x for x in (other, options.structural, options.field_map) if x is not None]
+        default = sides[name].layer
+        if default is None and name not in self.epi.asked:
+            default = next((x for x in volumes if x not in taken), None)
+        {"up": self.up, "down": self.down}[name].offer(volumes, default)
 
     # ---------------------------------------------------------------- what happens
     def _do(self, action: Callable[[], Any]) -> None:
@@ -211,13 +224,14 @@ class EpiPanel(Dock):
         why = f"{self.controller.session.busy_with}; wait, or stop it." if elsewhere else problem
         self.run.setEnabled(not busy and not problem)
         self.run.setToolTip(why or "Find the field that bends both images, and undo it")
-        self.stop.setVisible(bool(epi.task))
+        self.stop.setVisible(epi.task in STOPPABLE)
         self.bar.setVisible(bool(epi.task))
         self.status.setVisible(bool(epi.task or why))
         if not epi.task:
             self.status.setText(why)
         ready = not busy and all(epi.sides[name].known for name in ("up", "down"))
         self.check.setEnabled(ready)
+        self.check.setToolTip(CHECK if ready or busy else f"{CHECK}. First: {problem or NEEDED}")
         for each in (self.up, self.down, self.swap):
             each.setEnabled(not epi.task)
         self.result.series.set_ready(not busy and epi.found is not None)

@@ -132,7 +132,7 @@ def test_a_sidecar_of_another_image_is_said(tmp_path: Path) -> None:
 def test_a_layer_without_a_file_counts_its_own_axes() -> None:
     layer = Image(np.zeros(SHAPE, np.float32), name="made")
     side = read_side(layer, snapshot(layer)).typed(direction="i-", readout_s=0.05)
-    assert side.words() == "I, j, k are the layer's x, y, z"
+    assert side.words() == "i, j, k are the layer's x, y, z"
     assert side.axes == Axes.same(3)
     assert side.axes.along(0) == (2, 1)
 

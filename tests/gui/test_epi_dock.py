@@ -13,12 +13,15 @@ import pytest
 import SimpleITK as sitk
 from qtpy.QtWidgets import QApplication
 
+from fireants_engine.errors import InputError
 from fireants_engine.geometry import Encoding, Grid
 from fireants_engine.io.images import load_image, save_image
 from fireants_engine.recipe import Recipe
 from fireants_engine.workflows import epi as workflow
 from napari_fireants._epi_look import MAPS, map_limits
+from napari_fireants._session import State
 from tests.engine.workflows.epi_phantom import READOUT, field_hz, truth, volume
+from tests.gui.window import pump
 
 pytestmark = pytest.mark.gui
 TURN = np.array([[0, 1, 0], [0, 0, 1], [-1, 0, 0]], float)
@@ -313,30 +316,55 @@ def test_live_pictures_are_of_the_plane_on_the_canvas(loaded: Any, qtbot: Any) -
         assert {picture.shape for picture in pictures.values()} == {shape[1:]}
 
 
-def test_again_replaces_and_a_failure_keeps_the_last(corrected: Any, qtbot: Any) -> None:
+def broken(*_: object) -> None:
+    raise InputError("It broke.")
+
+
+def test_again_replaces_and_a_failure_keeps_the_last(
+    corrected: Any, qtbot: Any, monkeypatch: Any
+) -> None:
     before, first = names(corrected), corrected.epi.found
     done(corrected, qtbot, corrected.run)
     assert corrected.epi.found is not first
     assert names(corrected) == before
     kept, pictures = corrected.epi.found, corrected.epi.scene.pictures
-    layer = corrected.epi.sides["down"].layer
-    layer.data = layer.data[:-1]  # another grid
+    monkeypatch.setattr(workflow, "check_volumes", broken)
     done(corrected, qtbot, corrected.run)
-    assert "lies on another grid" in corrected.message.text()
+    assert corrected.message.text() == "It broke."
     assert corrected.epi.found is kept
     assert corrected.epi.scene.pictures is pictures
     assert corrected.epi.scene.layers["up"].data is pictures["up after"]
 
 
-def test_a_failure_without_a_result_leaves_the_layers_as_they_were(loaded: Any, qtbot: Any) -> None:
+def test_a_failure_without_a_result_leaves_the_layers_as_they_were(
+    loaded: Any, qtbot: Any, monkeypatch: Any
+) -> None:
     layer = loaded.epi.sides["down"].layer
-    layer.data = layer.data[:-1]
+    monkeypatch.setattr(workflow, "check_volumes", broken)
     done(loaded, qtbot, loaded.run)
-    assert "lies on another grid" in loaded.message.text()
+    assert loaded.message.text() == "It broke."
     assert not loaded.viewer.canvas.grid.enabled
     assert loaded.epi.sides["up"].layer.visible
     assert layer.visible
     assert loaded.result.isHidden()
+
+
+def test_images_that_cannot_be_corrected_together(loaded: Any) -> None:
+    layer, before = loaded.epi.sides["down"].layer, names(loaded)
+    layer.data = layer.data[:-1]
+    for button in (loaded.run, loaded.check):
+        button.click()
+        assert not loaded.epi.task
+        assert "lies on another grid" in loaded.message.text()
+    assert names(loaded) == before
+    flat = loaded.viewer.add_image(np.zeros((40, 32), np.float32), name="flat")
+    loaded.up.layers.choose(flat)
+    loaded.up.direction.setCurrentText("k")
+    loaded.up.readout.setValue(READOUT)
+    assert "does not fit a 2D image" in loaded.status.text()
+    loaded.up.direction.setCurrentText("j")
+    loaded.run.click()
+    assert "lies on another grid" in loaded.message.text()
 
 
 def test_stop_keeps_the_best_state(loaded: Any, qtbot: Any, monkeypatch: Any) -> None:
@@ -364,7 +392,8 @@ def test_a_series_is_checked_and_corrected(corrected: Any, files: list[Path], qt
     series.verdict.use.click()
     assert series.side.direction.currentText() == "j"
     done(corrected, qtbot, series.apply)
-    assert "all 2 volumes are corrected" in corrected.message.text()
+    assert "All 2 volumes are corrected: the layer sub-1_bold" in corrected.message.text()
+    assert not corrected.epi.sides["series"].layer.visible
     made = next(
         layer for layer in corrected.viewer.layers if layer.name.endswith("bold, corrected")
     )
@@ -430,3 +459,110 @@ def test_the_sample_pair_opens_with_its_directions(panel: Any, qtbot: Any) -> No
     panel.viewer.open_sample("napari-fireants", "epi_pair")
     qtbot.waitUntil(lambda: _known(panel, "up", "down"), timeout=20_000)
     assert panel.run.isEnabled()
+
+
+# ------------------------------------------------------------------ what stays, what goes
+def test_a_dock_that_is_opened_again_shows_what_there_is(
+    corrected: Any, make_napari_viewer: Any, qtbot: Any
+) -> None:
+    viewer = corrected.controller.viewer
+    corrected.swap.click()
+    corrected.motion.setChecked(True)
+    corrected.result.map.setCurrentIndex(0)
+    corrected.result.image.setCurrentIndex(1)
+    corrected.up.readout.setValue(0.04)
+    viewer.window.remove_dock_widget(corrected)
+    corrected.close()
+    corrected.deleteLater()
+    pump()
+    _, again = viewer.window.add_plugin_dock_widget("napari-fireants", "EPI correction")
+    assert again is not corrected
+    assert again.up.layers.layer().name.startswith("sub-1_dir-down")
+    assert (again.up.direction.currentText(), again.up.readout.value()) == ("j-", 0.04)
+    assert again.motion.isChecked()
+    assert again.result.map.currentIndex() == 0
+    assert again.result.image.currentIndex() == 1
+    assert not again.result.isHidden()
+    qtbot.waitUntil(lambda: not again.epi._composing.busy, timeout=20_000)
+
+
+def test_none_stays_none(loaded: Any) -> None:
+    loaded.down.layers.setCurrentIndex(0)
+    loaded.down.layers.activated.emit(0)
+    loaded.viewer.add_image(np.zeros((10, 40, 32), np.float32), name="another")
+    assert loaded.epi.sides["down"].layer is None
+
+
+def test_a_registration_gets_the_canvas_and_none_of_our_maps(corrected: Any) -> None:
+    viewer = corrected.controller.viewer
+    _, register = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
+    combo = register.inputs.fixed
+    offered = [combo.itemText(k) for k in range(combo.count())]
+    assert "Mean of both, corrected" in offered
+    assert not {"lost", "Field (Hz)", "Corrected, under the map"} & set(offered)
+    corrected.epi._on_registration(State.RUNNING)
+    assert not viewer.canvas.grid.enabled
+    assert not corrected.epi.scene.seen
+    assert corrected.epi.sides["up"].layer.visible
+    corrected.result.beside.setChecked(False)
+    corrected.result.beside.setChecked(True)
+    assert viewer.canvas.grid.enabled
+    assert corrected.epi.scene.seen
+    assert not corrected.epi.sides["up"].layer.visible
+
+
+def test_ours_may_be_deleted_and_put_away(corrected: Any, qtbot: Any) -> None:
+    viewer, scene = corrected.viewer, corrected.epi.scene
+    corrected.result.away.click()
+    assert not scene.seen
+    assert corrected.epi.sides["up"].layer.visible
+    corrected.result.beside.setChecked(False)
+    corrected.result.beside.setChecked(True)
+    assert scene.seen
+    for name in ("corrected", "down", "map"):
+        viewer.layers.remove(scene.layers[name])
+    qtbot.waitUntil(lambda: not viewer.canvas.grid.enabled, timeout=5_000)
+    assert corrected.epi.sides["up"].layer.visible
+    for way in (True, False):
+        scene.flick(way)
+        scene.show_map("field")
+        scene.beside_each_other(way)
+    done(corrected, qtbot, corrected.run)
+    assert scene.seen
+
+
+def test_sides_that_are_swapped_while_they_are_read(
+    panel: Any, files: list[Path], qtbot: Any, monkeypatch: Any
+) -> None:
+    import time
+
+    from napari_fireants import _epi
+
+    read = _epi.read_side
+    monkeypatch.setattr(_epi, "read_side", lambda *args: (time.sleep(0.3), read(*args))[1])
+    for path in files[:2]:
+        panel.viewer.open(str(path), plugin="napari-fireants")
+    panel.swap.click()
+    qtbot.waitUntil(lambda: _known(panel, "up", "down"), timeout=20_000)
+    assert panel.up.direction.currentText() == "j-"
+
+
+def test_files_that_store_one_grid_in_other_orders(
+    panel: Any, files: list[Path], tmp_path: Path, qtbot: Any
+) -> None:
+    image = sitk.ReadImage(str(files[1]), sitk.sitkFloat32)
+    turned = sitk.Flip(sitk.PermuteAxes(image, [1, 0, 2]), [True, False, False])
+    other = tmp_path / "turned_epi.nii.gz"
+    sitk.WriteImage(turned, str(other))
+    _sidecar(other, "i")  # j- of the first file, turned
+    for path in (files[0], other):
+        panel.viewer.open(str(path), plugin="napari-fireants")
+    qtbot.waitUntil(lambda: _known(panel, "up", "down"), timeout=20_000)
+    assert panel.up.words.text().startswith("R → L")
+    assert panel.down.words.text().startswith("L → R")
+    assert panel.run.isEnabled(), panel.status.text()
+    done(panel, qtbot, panel.run)
+    found = panel.epi.found
+    assert found is not None, panel.message.text()
+    assert [one.encoding.direction for one in found.correction.volumes] == ["j", "j-"]
+    assert found.report["agreement"]["after"]["correlation"] > 0.9

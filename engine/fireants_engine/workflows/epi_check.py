@@ -69,8 +69,8 @@ class Check:
     @property
     def suggested(self) -> Trial | None:
         """What fits clearly better than what was given; None where nothing does."""
-        clear = self.best.correlation - self.given.correlation > MARGIN
-        return self.best if clear else None
+        above = self.best.correlation - max(self.given.correlation, self.before, 0.0)
+        return self.best if above > MARGIN else None
 
     def sentence(self) -> str:
         """For people."""
