@@ -7,7 +7,7 @@ its grid: an image and what lies on it. Other layers that are shown have panes a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from napari_fireants._epi_look import (
 )
 from napari_fireants._epi_panes import Panes
 from napari_fireants._epi_sides import Side
+from napari_fireants._epi_stack import PANES, Stack
 from napari_fireants._extras import limits_of, place, put, shape_of
 from napari_fireants._layers import like, plane_shown
 from napari_fireants._preview import robust_limits
@@ -35,44 +36,33 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-PANES = ("up", "down", "corrected")
-ORDER = ("under", "map", "corrected", "lost", "down", "down arrow", "up", "up arrow")
-"""Of the layers, from below; two to a pane, and the pane of the topmost comes first."""
 TITLES = {"up": "Up", "down": "Down", "corrected": "Mean of both"}
 TURN_MS = 20
 BAR = (12, 90), 8
 """Size of a colour bar in pixels, and of its numbers in points."""
 
 
-class EpiScene:
+class EpiScene(Stack):
     """Shows a pair, its correction while it is found and after, and the directions as arrows."""
 
     def __init__(
         self, viewer: ViewerModel, hold: Callable[[], AbstractContextManager[Any]]
     ) -> None:
-        self.viewer = viewer
-        self.layers: dict[str, Layer] = {}
+        super().__init__(viewer, hold)
         self.pictures: Pictures = {}
         self.beside, self.map, self.marking = True, "field", False
-        self._hold = hold
         self._base: Layer | None = None
         self._last: tuple[Pictures, Layer | None, tuple[str, ...]] = ({}, None, ())
         self._pair: tuple[str, ...] = ()
         self._combined = ""
         self._steps: Iterator[None] = iter(())
         self._arrows: dict[str, Side] = {}
-        self._hidden: list[Layer] = []
         self.panes = Panes(viewer)
         events = viewer.dims.events
         for event in (events.current_step, events.order, events.ndisplay):
             event.connect(self._turned)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._on_layers)
-
-    @property
-    def own(self) -> tuple[Layer, ...]:
-        """Layers that only show a correction: no inputs of the next one."""
-        return tuple(self.layers.values())
 
     @property
     def there(self) -> bool:
@@ -90,10 +80,6 @@ class EpiScene:
         """The plane on the canvas."""
         layer = self._layer("corrected") or self._base
         return None if layer is None else plane_shown(self.viewer, layer)
-
-    def _layer(self, name: str) -> Layer | None:
-        layer = self.layers.get(name)
-        return layer if layer is not None and layer in self.viewer.layers else None
 
     # ------------------------------------------------------------ a correction
     def begin(self, up: Side, down: Side) -> None:
@@ -160,28 +146,6 @@ class EpiScene:
         layer.data = data
         place(layer, self._base)
         put(layer, **{"visible": True} | look)
-
-    def _insert(self, part: str, layer: Layer) -> Layer:
-        """Below those of ours that belong above it, so that no pane changes what it shows."""
-        above = [each for name in ORDER[ORDER.index(part) + 1 :]
-                 if (each := self._layer(name)) is not None]  # fmt: skip
-        layers = self.viewer.layers
-        if part not in PANES:
-            layer.metadata["fireants"] = {"only_shown": True}
-        with self._adding():
-            layers.insert(min([layers.index(each) for each in above], default=len(layers)), layer)
-        self.layers[part] = layer
-        return layer
-
-    @contextmanager
-    def _adding(self) -> Iterator[None]:
-        """A new layer takes nobody's place in the controls."""
-        selection = self.viewer.layers.selection
-        active = selection.active
-        with self._hold():
-            yield
-        if active is not None and active in self.viewer.layers:
-            selection.active = active
 
     def show(self, key: Key, pictures: Mapping[str, np.ndarray]) -> None:
         """New pictures of a plane, or of all, while the field is being found."""
@@ -263,14 +227,7 @@ class EpiScene:
     def put_away(self) -> None:
         """Hide what shows a correction; the layers look as before it."""
         self._lay_out(False)
-        for layer in self.own:
-            put(self._present(layer), visible=False)
-        for layer in self._hidden:
-            put(self._present(layer), visible=True)
-        self._hidden = []
-
-    def _present(self, layer: Layer) -> Layer | None:
-        return layer if layer in self.viewer.layers else None
+        self._hide_all()
 
     def add_series(self, data: np.ndarray, source: Layer) -> str:
         """A corrected series as a layer in the place of `source`; its name."""
@@ -343,12 +300,6 @@ class EpiScene:
         put(self._layer("map"), visible=self.map in self.pictures)
         self._lay_out(on)
 
-    def _hide_others(self) -> None:
-        others = [x for x in self.viewer.layers if x.visible and x not in self.own]
-        self._hidden += [x for x in others if x not in self._hidden]
-        for layer in others:
-            layer.visible = False
-
     def _lay_out(self, on: bool) -> None:
         for name in COLOURS:
             shown = on and name in self._pair
@@ -365,14 +316,6 @@ class EpiScene:
         if self.there:
             self._order()
             self._lay_out(self.beside)
-
-    def _order(self) -> None:
-        """Ours on top of the list, as the panes count from there."""
-        layers = self.viewer.layers
-        ours = [layer for name in ORDER if (layer := self._layer(name)) is not None]
-        if list(layers[-len(ours) :]) != ours:
-            for layer in ours:
-                layers.move(layers.index(layer), len(layers))
 
     def _on_layers(self, event: Any) -> None:
         """A person's layers go below ours, into panes of their own; ours may be deleted."""

@@ -241,7 +241,7 @@ def test_what_is_found_is_that_of_the_files(corrected: Any, files: list[Path]) -
     np.testing.assert_allclose(filed, known.distortion.field_hz[0, 0], atol=1e-3)
 
 
-def test_maps(corrected: Any) -> None:
+def maps(corrected: Any) -> None:
     layer = corrected.epi.scene.layers["map"]
     for each in MAPS:
         corrected.result.map.setCurrentText(each.title)
@@ -263,7 +263,7 @@ def test_map_limits_lie_around_the_centre() -> None:
     assert map_limits(np.zeros(5), 0.0) == (-1.0, 1.0)
 
 
-def test_flicker_and_hold(corrected: Any) -> None:
+def flicker_and_hold(corrected: Any) -> None:
     scene, result = corrected.epi.scene, corrected.result
     up, mean = scene.layers["up"], scene.layers["corrected"]
     after = up.data
@@ -288,7 +288,7 @@ def test_flicker_and_hold(corrected: Any) -> None:
     assert up.name == "Up, corrected"
 
 
-def test_other_images_of_the_pair(corrected: Any, qtbot: Any) -> None:
+def other_images_of_the_pair(corrected: Any, qtbot: Any) -> None:
     mean = corrected.epi.scene.layers["corrected"]
     first = mean.data
     corrected.result.image.setCurrentIndex(2)
@@ -296,6 +296,12 @@ def test_other_images_of_the_pair(corrected: Any, qtbot: Any) -> None:
     assert corrected.epi.combine == "least-squares"
     corrected.result.image.setCurrentIndex(0)
     qtbot.waitUntil(lambda: np.allclose(mean.data, first, atol=1e-4), timeout=30_000)
+
+
+def test_ways_to_look(corrected: Any, qtbot: Any) -> None:
+    maps(corrected)
+    flicker_and_hold(corrected)
+    other_images_of_the_pair(corrected, qtbot)
 
 
 def test_live_pictures_are_of_the_plane_on_the_canvas(loaded: Any, qtbot: Any) -> None:
@@ -493,7 +499,7 @@ def test_none_stays_none(loaded: Any) -> None:
     assert loaded.epi.sides["down"].layer is None
 
 
-def test_a_registration_gets_the_canvas_and_none_of_our_maps(corrected: Any) -> None:
+def a_registration_gets_the_canvas(corrected: Any) -> None:
     viewer = corrected.controller.viewer
     _, register = viewer.window.add_plugin_dock_widget("napari-fireants", "Register")
     combo = register.inputs.fixed
@@ -513,6 +519,7 @@ def test_a_registration_gets_the_canvas_and_none_of_our_maps(corrected: Any) -> 
 
 def test_ours_may_be_deleted_and_put_away(corrected: Any, qtbot: Any) -> None:
     viewer, scene = corrected.viewer, corrected.epi.scene
+    a_registration_gets_the_canvas(corrected)
     corrected.result.away.click()
     assert not scene.seen
     assert corrected.epi.sides["up"].layer.visible
