@@ -192,6 +192,8 @@ class Controller:
         job = self.steering.into(self.landmarking.into(job))
         self.landmarking.prepare()
         self.last_roles = roles
+        if "epi" in vars(self):
+            self.epi.make_room()
         self.keeper.recall.begin()
         with self.hold_painting():
             self.scene.begin(roles.fixed, roles.moving, fixed)

@@ -15,7 +15,6 @@ from napari_fireants._epi_scene import EpiScene
 from napari_fireants._epi_sides import TYPED, Side, read_side
 from napari_fireants._latest import Latest
 from napari_fireants._layers import file_of, opened_from, snapshot, time_points
-from napari_fireants._session import Progress, State
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -77,7 +76,6 @@ class Epi:
         self._series: SeriesJob | None = None
         self.asked: set[str] = set()
         """Sides that a person has chosen, if only to be none."""
-        self.session.state_changed.connect(self._on_registration)
 
     @property
     def on_canvas(self) -> bool:
@@ -136,6 +134,20 @@ class Epi:
     def set_readout(self, name: str, seconds: float | None) -> None:
         if seconds != self.sides[name].readout_s:
             self._put(name, self.sides[name].typed(readout_s=seconds))
+
+    def read_acqparams(self, path: Path) -> None:
+        """Directions and readout times of up and down from FSL's file: its first two rows.
+
+        Raises InputError for a file that is none, or has one row.
+        """
+        from fireants_engine.io.acqparams import load_acqparams
+
+        rows = load_acqparams(path)
+        if len(rows) < 2:
+            raise InputError(f"{path}: has one row; give a row for up and one for down.")
+        for name, row in zip(("up", "down"), rows, strict=False):
+            values = {"direction": row.direction, "readout_s": row.readout_s or None}
+            self._put(name, self.sides[name].typed(**values))
 
     def swap(self) -> None:
         """Up and down change places, with all that is known of them."""
@@ -267,7 +279,7 @@ class Epi:
         """End what is at work; a correction keeps its best state."""
         self._link.stop()
         if self.task:
-            self.progressed.emit(Progress(text="Stopping after this step"))
+            self.told.emit("Stopping after this step…", "note")
 
     def show_combined(self, how: str) -> None:
         """Another way to make one image of the volumes."""
@@ -297,9 +309,9 @@ class Epi:
         sources = tuple(time_points(side.layer)[0])
         return SeriesJob(side, sources, opened_from(side.layer), tuple(filter(None, files)))
 
-    def _on_registration(self, state: State) -> None:
+    def make_room(self) -> None:
         """A registration needs the canvas."""
-        if state is State.RUNNING and self.scene.seen:
+        if self.scene.seen:
             self.scene.put_away()
 
     # ------------------------------------------------------------ the border
@@ -324,6 +336,7 @@ class Epi:
             value, error = outcome
             self.task = ""
             self.drain()
+            self.told.emit("", "note")
             if error and task == CORRECTING:
                 self.scene.abandon()
             if error:

@@ -153,8 +153,9 @@ class EpiScene(Stack):
             layer = self._layer(name)
             if layer is None or (name == "map" and self.map != "field"):
                 continue
-            if layer.data.shape != shape_of(self._base):
-                continue  # of the pair before, about to be replaced
+            old = any(layer.data is known for known in self._last[0].values())
+            if old or layer.data.shape != shape_of(self._base):
+                continue  # of the correction before, about to be replaced
             where = ... if key is None else (slice(None),) * key[0] + (key[1],)
             layer.data[where] = pictures[picture]
             if name == "map":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
+    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QProgressBar,
@@ -147,7 +149,18 @@ class EpiPanel(Dock):
             combo.explain(tips[key])
             combo.chosen.connect(lambda layer, key=key: self.epi.set_options(**{key: layer}))
             form.addRow(combo.accessibleName(), combo)
+        self.acqparams = button(
+            "Read acqparams.txt…",
+            "Directions and readout times from FSL's file: the first row is up, the second down",
+            self._choose_file,
+        )
+        form.addRow(self.acqparams)
         return box
+
+    def _choose_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "FSL's acqparams", "", "Text (*.txt);;All (*)")
+        if path:
+            self._do(lambda: self.epi.read_acqparams(Path(path)))
 
     def _connect(self) -> None:
         epi = self.epi

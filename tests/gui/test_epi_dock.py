@@ -19,7 +19,6 @@ from fireants_engine.io.images import load_image, save_image
 from fireants_engine.recipe import Recipe
 from fireants_engine.workflows import epi as workflow
 from napari_fireants._epi_look import MAPS, map_limits
-from napari_fireants._session import State
 from tests.engine.workflows.epi_phantom import READOUT, field_hz, truth, volume
 from tests.gui.window import pump
 
@@ -139,6 +138,17 @@ def test_what_is_typed_counts(loaded: Any) -> None:
     assert "type its seconds" in loaded.status.text()
     loaded.down.direction.setCurrentText("?")
     assert "is never guessed" in loaded.status.text()
+
+
+def test_rows_of_acqparams(loaded: Any, tmp_path: Path) -> None:
+    path = tmp_path / "acq.txt"
+    path.write_text("0 -1 0 .04\n0 1 0 .03\n")
+    loaded.epi.read_acqparams(path)
+    assert (loaded.up.direction.currentText(), loaded.up.readout.value()) == ("j-", 0.04)
+    assert (loaded.down.direction.currentText(), loaded.down.readout.value()) == ("j", 0.03)
+    path.write_text("0 1 0 .05\n")
+    with pytest.raises(InputError, match="has one row"):
+        loaded.epi.read_acqparams(path)
 
 
 def test_arrows_point_where_the_directions_point(loaded: Any) -> None:
@@ -506,7 +516,7 @@ def a_registration_gets_the_canvas(corrected: Any) -> None:
     offered = [combo.itemText(k) for k in range(combo.count())]
     assert "Mean of both, corrected" in offered
     assert not {"lost", "Field (Hz)", "Corrected, under the map"} & set(offered)
-    corrected.epi._on_registration(State.RUNNING)
+    corrected.epi.make_room()
     assert not viewer.canvas.grid.enabled
     assert not corrected.epi.scene.seen
     assert corrected.epi.sides["up"].layer.visible
