@@ -126,7 +126,7 @@ def test_sidecars_fill_in_what_they_know(loaded: Any) -> None:
     assert loaded.up.layers.layer().name.startswith("sub-1_dir-down")
 
 
-def test_what_is_typed_counts(loaded: Any) -> None:
+def test_what_is_typed_counts(loaded: Any, tmp_path: Path) -> None:
     loaded.down.direction.setCurrentText("j")
     assert not loaded.run.isEnabled()
     assert "Both have the phase encoding j" in loaded.status.text()
@@ -138,9 +138,11 @@ def test_what_is_typed_counts(loaded: Any) -> None:
     assert "type its seconds" in loaded.status.text()
     loaded.down.direction.setCurrentText("?")
     assert "is never guessed" in loaded.status.text()
+    rows_of_acqparams(loaded, tmp_path)
+    none_stays_none(loaded)
 
 
-def test_rows_of_acqparams(loaded: Any, tmp_path: Path) -> None:
+def rows_of_acqparams(loaded: Any, tmp_path: Path) -> None:
     path = tmp_path / "acq.txt"
     path.write_text("0 -1 0 .04\n0 1 0 .03\n")
     loaded.epi.read_acqparams(path)
@@ -195,7 +197,8 @@ def test_a_check_praises_or_suggests(loaded: Any, qtbot: Any) -> None:
 # ------------------------------------------------------------------ the correction
 
 
-def test_four_panes_and_what_is_in_them(corrected: Any) -> None:
+def test_four_panes_and_what_is_in_them(corrected: Any, files: list[Path]) -> None:
+    what_is_found_is_that_of_the_files(corrected, files)
     viewer, scene = corrected.viewer, corrected.epi.scene
     assert names(corrected)[2:] == [
         "Corrected, under the map",
@@ -234,7 +237,7 @@ def test_four_panes_and_what_is_in_them(corrected: Any) -> None:
     assert visible == ["Field (Hz)", "Mean of both, corrected"]
 
 
-def test_what_is_found_is_that_of_the_files(corrected: Any, files: list[Path]) -> None:
+def what_is_found_is_that_of_the_files(corrected: Any, files: list[Path]) -> None:
     text = corrected.result.numbers.text()
     assert "Correlation inside the object: 0." in text
     assert "Folded voxels: 0" in text
@@ -502,7 +505,7 @@ def test_a_dock_that_is_opened_again_shows_what_there_is(
     qtbot.waitUntil(lambda: not again.epi._composing.busy, timeout=20_000)
 
 
-def test_none_stays_none(loaded: Any) -> None:
+def none_stays_none(loaded: Any) -> None:
     loaded.down.layers.setCurrentIndex(0)
     loaded.down.layers.activated.emit(0)
     loaded.viewer.add_image(np.zeros((10, 40, 32), np.float32), name="another")
