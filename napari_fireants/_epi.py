@@ -213,13 +213,20 @@ class Epi:
 
         job = EpiJob(
             up, down, snapshot(up.layer), maybe(down.layer), options.motion,
-            maybe(options.structural), maybe(options.field_map), options.mixed_axes,
+            maybe(options.structural), maybe(options.field_map),
             self.controller.current_device(),
         )  # fmt: skip
         job.check_grids()
         return job
 
     # ------------------------------------------------------------ commands
+    def attempt(self, action: Callable[[], object]) -> None:
+        """Do it; what is refused is told."""
+        try:
+            action()
+        except FireantsError as error:
+            self.told.emit(str(error), "error")
+
     def start(self) -> None:
         """Correct the pair; raises InputError where that cannot be."""
         job = self.job()

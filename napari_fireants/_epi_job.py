@@ -23,7 +23,7 @@ from napari_fireants._epi_axes import Axes
 from napari_fireants._epi_link import AFTER, BEFORE, EpiJob, EpiLink, Key, Pictures, SeriesJob
 from napari_fireants._epi_sides import stored_image, volume_of
 from napari_fireants._job import execution_on
-from napari_fireants._layers import Snapshot
+from napari_fireants._layers import Snapshot, grid_of
 from napari_fireants._session import Progress
 
 
@@ -50,9 +50,6 @@ def run_correction(job: EpiJob, link: EpiLink) -> tuple[Found, Pictures] | None:
     if job.field_map is not None:
         found = epi.given_field(volumes, _as_it_is(job.field_map))
     else:
-        epi.check_volumes(volumes)
-        if not job.mixed_axes:
-            epi.check_one_axis(volumes)
         found = _estimated(volumes, job, link, control)
     if link.discard:
         return None
@@ -204,10 +201,9 @@ def run_series(found: Found, job: SeriesJob, link: EpiLink) -> np.ndarray:
         check_intended(job.path, job.pair)
     axes, count = job.side.axes, len(job.sources)
     images = (stored_image(axes, source) for source in job.sources)
-    first = stored_image(axes, job.sources[0])
-    made = epi_images.corrected_series(
-        images, [job.side.encoding], found.correction.distortion, first.grid
-    )
+    grid = axes.grid(grid_of(job.sources[0]))
+    field = found.correction.distortion
+    made = epi_images.corrected_series(images, [job.side.encoding], field, grid)
     out: list[np.ndarray] = []
     for k, image in enumerate(made):
         link.progress(Progress(text=f"Volume {k + 1} of {count}", fraction=(k + 1) / count))

@@ -32,7 +32,6 @@ class EpiJob:
     motion: bool = False
     structural: Snapshot | None = None
     field_map: Snapshot | None = None
-    mixed_axes: bool = False
     device: str = "auto"
 
     def check_grids(self) -> None:

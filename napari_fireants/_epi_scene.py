@@ -352,10 +352,8 @@ class EpiScene(Stack):
             base = self._base if self.there else side.layer
             if base is None or base not in self.viewer.layers:
                 continue
-            vectors, layer = (
-                arrow_vectors(name, side, base, plane_shown(self.viewer, base)),
-                self._layer(f"{name} arrow"),
-            )
+            vectors = arrow_vectors(name, side, base, plane_shown(self.viewer, base))
+            layer = self._layer(f"{name} arrow")
             if layer is not None and layer.ndim != base.ndim:
                 self.viewer.layers.remove(layer)
                 layer = None

@@ -8,7 +8,6 @@ from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QFrame,
     QHBoxLayout,
@@ -21,10 +20,10 @@ from qtpy.QtWidgets import (
 from fireants_engine.recipe.models import Recipe
 from napari_fireants._batch import Found
 from napari_fireants._controller import Controller
-from napari_fireants._fields import guard_wheel, small_button
+from napari_fireants._fields import small_button
 from napari_fireants.panels._gallery import Gallery
 from napari_fireants.panels._preset_combo import index_of, offer_presets
-from napari_fireants.panels._widgets import LABEL_WIDTH, button, caption, follow
+from napari_fireants.panels._widgets import LABEL_WIDTH, button, caption, follow, narrow_combo
 
 TABLES = "Table of pairs (*.csv *.tsv *.txt)"
 HELP = (
@@ -78,14 +77,14 @@ class BatchSetup(QWidget):
 
     def _fixed(self) -> QWidget:
         self.fixed_row = QWidget()
-        self.fixed = _combo("Fixed image")
+        self.fixed = narrow_combo("Fixed image")
         tip = "The image that stays; every other image of the folder is brought onto it"
         self.fixed_row.setLayout(_labelled("Fixed", tip, self.fixed))
         self.fixed.activated.connect(self._choose_fixed)
         return self.fixed_row
 
     def _preset(self) -> QHBoxLayout:
-        self.preset = _combo("Recipe of the batch")
+        self.preset = narrow_combo("Recipe of the batch")
         self.gallery = button("Gallery…", "All presets with pictures, and your own", self._gallery)
         tip = "How every pair is registered: the recipe of the Register dock, or a preset"
         return _labelled("Preset", tip, self.preset, self.gallery)
@@ -194,15 +193,6 @@ def extras(found: Found) -> str:
     )  # fmt: skip
     given = ", ".join(f"{word} of {number}" for word, number in counts.items())
     return f"With {given}." if given else ""
-
-
-def _combo(title: str) -> QComboBox:
-    out = QComboBox()
-    out.setAccessibleName(title)
-    out.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    out.setMinimumContentsLength(8)
-    guard_wheel(out)
-    return out
 
 
 def _labelled(text: str, tip: str, *widgets: QWidget) -> QHBoxLayout:

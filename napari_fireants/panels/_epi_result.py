@@ -7,7 +7,6 @@ from typing import Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
-    QButtonGroup,
     QCheckBox,
     QComboBox,
     QFileDialog,
@@ -18,12 +17,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from fireants_engine.errors import FireantsError
 from napari_fireants._epi import Epi
 from napari_fireants._epi_look import MAPS
-from napari_fireants._fields import Section, guard_wheel
+from napari_fireants._fields import Section
 from napari_fireants.panels._epi_side import SideEditor
-from napari_fireants.panels._widgets import Message, button, caption, follow
+from napari_fireants.panels._widgets import Message, button, caption, follow, narrow_combo
 
 FLICK_MS = 500
 IMAGES = {
@@ -44,7 +42,9 @@ class ResultView(QWidget):
         super().__init__()
         self._epi, self._first = epi, True
         self.numbers = caption()
-        self.image, self.map = _combo("Corrected image"), _combo("Map over it")
+        self.image, self.map = narrow_combo("Corrected image"), narrow_combo("Map over it")
+        for each in (self.image, self.map):
+            each.setToolTip(each.accessibleName())
         for title, tip in IMAGES.values():
             _add(self.image, title, tip)
         _add(self.map, NONE, "The corrected image alone")
@@ -72,10 +72,7 @@ class ResultView(QWidget):
         self.map.currentIndexChanged.connect(self._on_map)
         self.lost.toggled.connect(epi.scene.mark_lost)
         self.beside.toggled.connect(self._on_beside)
-        group = QButtonGroup(self)
-        group.setExclusive(False)
         for name, each in self.flick.items():
-            group.addButton(each)
             each.toggled.connect(lambda on, name=name: self._on_flick(name, on))
         follow(self, epi.found_changed, self._on_found)
         follow(self, epi.working, self._on_working)
@@ -150,10 +147,7 @@ class ResultView(QWidget):
 
     def save_in(self, folder: Path) -> None:
         """What Save does once a folder is chosen."""
-        try:
-            self._epi.save(folder)
-        except FireantsError as error:
-            self._epi.told.emit(str(error), "error")
+        self._epi.attempt(lambda: self._epi.save(folder))
 
     def _on_working(self) -> None:
         idle = not self._epi.session.busy or not self._epi.task
@@ -187,10 +181,16 @@ class SeriesView(QWidget):
         self._epi = epi
         self.side = SideEditor(epi, "series", "Series", "An image with a time axis (t, z, y, x), "
                                "of the same head in the same place")  # fmt: skip
-        self.check = button("Check its direction", "Try the other directions on one volume, and "
-                            "compare it with the corrected pair", self._check)  # fmt: skip
-        self.apply = button("Correct the series", "Every volume by the field that was found, with "
-                            "its own readout time", self._apply)  # fmt: skip
+        self.check = button(
+            "Check its direction",
+            "Try the other directions on one volume, and compare it with the corrected pair",
+            lambda: epi.attempt(epi.check_series),
+        )
+        self.apply = button(
+            "Correct the series",
+            "Every volume by the field that was found, with its own readout time",
+            lambda: epi.attempt(epi.apply),
+        )
         self.verdict = Verdict(epi, "series")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -205,18 +205,6 @@ class SeriesView(QWidget):
         known = ready and self._epi.sides["series"].layer is not None
         for each in (self.check, self.apply):
             each.setEnabled(known)
-
-    def _check(self) -> None:
-        self._do(self._epi.check_series)
-
-    def _apply(self) -> None:
-        self._do(self._epi.apply)
-
-    def _do(self, action: Any) -> None:
-        try:
-            action()
-        except FireantsError as error:
-            self._epi.told.emit(str(error), "error")
 
 
 class Verdict(QWidget):
@@ -273,16 +261,6 @@ def numbers_of(report: dict[str, Any], stopped: bool) -> str:
     share = 100 * (report["unrecoverable_fraction"] or 0.0)
     lines.append(f"Folded voxels: {folds}; shown by no volume: {share:.2f} %")
     return "<br>".join(lines)
-
-
-def _combo(name: str) -> QComboBox:
-    out = QComboBox()
-    out.setAccessibleName(name)
-    out.setToolTip(name)
-    out.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    out.setMinimumContentsLength(8)
-    guard_wheel(out)
-    return out
 
 
 def _add(combo: QComboBox, title: str, tip: str) -> None:

@@ -79,6 +79,15 @@ class Dock(QWidget):
     def sizeHint(self) -> QSize:
         return QSize(WIDTH, 600)
 
+    @staticmethod
+    def column() -> tuple[QWidget, QVBoxLayout]:
+        """A body for `fill`, and the layout of what stands in it."""
+        body = QWidget()
+        layout = QVBoxLayout(body)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(5)
+        return body, layout
+
     def fill(self, body: QWidget) -> QScrollArea:
         """Show `body`, to be scrolled where it is higher than the dock."""
         scroll = QScrollArea()
@@ -237,6 +246,16 @@ def button(text: str, tip: str, clicked: Callable[[], Any]) -> QPushButton:
     out = QPushButton(text)
     out.setToolTip(tip)
     out.clicked.connect(lambda: clicked())
+    return out
+
+
+def narrow_combo(title: str) -> QComboBox:
+    """A combo that may be squeezed, and that the wheel scrolls past."""
+    out = QComboBox()
+    out.setAccessibleName(title)
+    out.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    out.setMinimumContentsLength(8)
+    guard_wheel(out)
     return out
 
 

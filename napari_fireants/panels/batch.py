@@ -62,10 +62,7 @@ class BatchPanel(Dock):
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(5)
+        body, layout = self.column()
         self.setup = BatchSetup(self.controller)
         layout.addWidget(self.setup)
         self.view = BatchView(self.table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,9 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QProgressBar,
-    QVBoxLayout,
     QWidget,
 )
 
-from fireants_engine.errors import FireantsError
 from napari_fireants._controller import controller_of
 from napari_fireants._epi import APPLYING, CHECKING, CORRECTING
 from napari_fireants._fields import Section, small_button
@@ -65,10 +62,7 @@ class EpiPanel(Dock):
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(5)
+        body, layout = self.column()
         self.hint = Message()
         layout.addWidget(self.hint)
         self.up = SideEditor(self.epi, "up", "Up", "One of the two images; its grid is the true "
@@ -81,7 +75,7 @@ class EpiPanel(Dock):
         layout.addWidget(self.verdict)
         layout.addWidget(Section("More", self._more()))
         self.run = primary("Correct")
-        self.run.clicked.connect(lambda: self._do(self.epi.start))
+        self.run.clicked.connect(lambda: self.epi.attempt(self.epi.start))
         self.stop = button("Stop", "End at the next step and keep the best state", self.epi.stop)
         layout.addWidget(self.run)
         row = QHBoxLayout()
@@ -107,7 +101,7 @@ class EpiPanel(Dock):
         self.check = button(
             "Check directions",
             CHECK,
-            lambda: self._do(self.epi.check),
+            lambda: self.epi.attempt(self.epi.check),
         )
         self.arrows = QCheckBox("Arrows")
         self.arrows.setToolTip("Draw both directions on the images: where a field above 0 Hz "
@@ -160,7 +154,7 @@ class EpiPanel(Dock):
     def _choose_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "FSL's acqparams", "", "Text (*.txt);;All (*)")
         if path:
-            self._do(lambda: self.epi.read_acqparams(Path(path)))
+            self.epi.attempt(lambda: self.epi.read_acqparams(Path(path)))
 
     def _connect(self) -> None:
         epi = self.epi
@@ -199,12 +193,6 @@ class EpiPanel(Dock):
         {"up": self.up, "down": self.down}[name].offer(volumes, default)
 
     # ---------------------------------------------------------------- what happens
-    def _do(self, action: Callable[[], Any]) -> None:
-        try:
-            action()
-        except FireantsError as error:
-            self.message.say(str(error))
-
     def _on_changed(self, name: str) -> None:
         if name in ("up", "down"):
             self._on_arrows(self.arrows.isChecked())

@@ -54,10 +54,7 @@ class HistoryPanel(Dock):
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(5)
+        body, layout = self.column()
         self.session = SessionBox(self.controller)
         self.offer = OfferBox(self.controller, self.session)
         layout.addWidget(self.offer)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QVBoxLayout, QWidget
-
 from napari_fireants._controller import controller_of
 from napari_fireants._curtain import CurtainHandle
 from napari_fireants._fields import Section
@@ -49,10 +47,7 @@ class InspectPanel(Dock):
         self.destroyed.connect(lambda: wishes.remove(wish))
 
     def _build(self) -> None:
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(5)
+        body, layout = self.column()
         self.hint = Message()
         layout.addWidget(self.hint)
         layout.addWidget(self.chooser)

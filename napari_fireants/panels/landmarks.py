@@ -66,10 +66,7 @@ class LandmarksPanel(Dock):
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(5)
+        body, layout = self.column()
         layout.addWidget(self._recovery())
         self.hint = caption(EMPTY)
         layout.addWidget(self.hint)

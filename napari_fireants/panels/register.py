@@ -84,10 +84,7 @@ class RegisterPanel(Dock):
 
     # ---------------------------------------------------------------- build
     def _build(self) -> None:
-        body = QWidget()
-        layout = QVBoxLayout(body)
-        layout.setContentsMargins(6, 6, 6, 6)
-        layout.setSpacing(5)
+        body, layout = self.column()
         self.advanced = StagesEditor(self.store)
         self.problem = Message()
         self.settings = QWidget()
