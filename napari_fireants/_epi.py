@@ -251,9 +251,12 @@ class Epi:
 
     def follow(self, check: Any, name: str = "up") -> None:
         """Take the directions that a check suggests."""
-        names = ("up", "down") if name == "up" else (name,)
-        for side, encoding in zip(names, check.suggested.encodings, strict=True):
-            self.set_direction(side, encoding.direction)
+        directions = [encoding.direction for encoding in check.suggested.encodings]
+        if name == "up":  # a pair was checked in the axes of up's file
+            down = self.sides["down"]
+            told = replace(down.stored_as(self.sides["up"]), direction=directions.pop())
+            self.set_direction("down", told.stored_as(down).direction)
+        self.set_direction(name, directions.pop())
 
     def check_series(self) -> None:
         found, job = self._correction(), self._series_job()

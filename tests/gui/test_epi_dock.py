@@ -581,6 +581,12 @@ def test_files_that_store_one_grid_in_other_orders(
     assert panel.up.words.text().startswith("R → L")
     assert panel.down.words.text().startswith("L → R")
     assert panel.run.isEnabled(), panel.status.text()
+    panel.up.direction.setCurrentText("i")
+    panel.down.direction.setCurrentText("j")
+    done(panel, qtbot, panel.check)
+    panel.verdict.use.click()  # told in the axes of each file
+    assert panel.up.direction.currentText() == "j"
+    assert panel.down.direction.currentText() == "i"
     done(panel, qtbot, panel.run)
     found = panel.epi.found
     assert found is not None, panel.message.text()
