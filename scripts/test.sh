@@ -20,7 +20,14 @@ if [[ $(uname -s) == Linux ]]; then
     export QT_QPA_PLATFORM=xcb LIBGL_ALWAYS_SOFTWARE=1 XDG_RUNTIME_DIR=$scratch
     screen=(xvfb-run -a -s "-screen 0 1280x800x24 +extension GLX")
 fi
-run() { "${screen[@]}" .venv/bin/python -m pytest "$@"; }
+# A test that ends its process leaves where it was in the middle of a long log: say it again last.
+run() {
+    local code=0
+    "${screen[@]}" .venv/bin/python -m pytest "$@" 2> >(tee -a "$scratch/errors" >&2) || code=$?
+    grep -A 24 'Fatal Python error' "$scratch/errors" | head -60 || true
+    : >"$scratch/errors"
+    return "$code"
+}
 if (($#)); then
     run "$@"
     exit

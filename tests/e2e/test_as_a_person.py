@@ -140,10 +140,12 @@ def answers(measured: dict[str, Any]) -> bool:
     """No pause of 100 ms, but for the one layer that a run adds.
 
     napari's own time for that is not ours, and on some machines it is more than 100 ms; what we
-    do about it must not make it longer.
+    do about it must not make it longer. It also tells how slow the machine paints: where it is
+    more than 200 ms, the other pauses stay below half of it.
     """
     longest, second = (ms for ms, _ in measured["gaps"][:2])
-    return longest < max(100, measured["napari_alone"]) and second < 100
+    alone = measured["napari_alone"]
+    return longest < max(100, alone) and second < max(100, alone / 2)
 
 
 @pytest.fixture(scope="module")
