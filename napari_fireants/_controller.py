@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from napari_fireants._batch import Batch
     from napari_fireants._epi import Epi
+    from napari_fireants._histo import Histo
 
 REST_MS = 700
 """After a run, before what is no longer needed goes."""
@@ -104,6 +105,13 @@ class Controller:
         from napari_fireants._epi import Epi
 
         return Epi(self)
+
+    @cached_property
+    def histo(self) -> Histo:
+        """Sections in a volume; made when they are first asked for."""
+        from napari_fireants._histo import Histo
+
+        return Histo(self)
 
     def wanted(self) -> Wanted:
         """The next preview: what the canvas shows, and what `wishes` add to it."""
@@ -194,6 +202,8 @@ class Controller:
         self.last_roles = roles
         if "epi" in vars(self):
             self.epi.make_room()
+        if "histo" in vars(self):
+            self.histo.put_away()
         self.keeper.recall.begin()
         with self.hold_painting():
             self.scene.begin(roles.fixed, roles.moving, fixed)

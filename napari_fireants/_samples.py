@@ -10,9 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from napari.layers import Layer
 
 from fireants_engine.geometry import Grid
-from napari_fireants._layers import placed
+from napari_fireants._layers import index_to_mm, placed
 from napari_fireants._preview import robust_limits
 from napari_fireants._read_images import LayerData, open_image
 
@@ -43,9 +44,18 @@ def sample_path(name: str) -> Path:
 
 def load_phantoms() -> ModuleType:
     """The generator module `phantoms.py`."""
-    name = "napari_fireants_phantoms"
+    return _module("phantoms")
+
+
+def load_sections() -> ModuleType:
+    """The generator module `sections.py`."""
+    return _module("sections")
+
+
+def _module(file: str) -> ModuleType:
+    name = f"napari_fireants_{file}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, sample_folder() / "phantoms.py")
+        spec = importlib.util.spec_from_file_location(name, sample_folder() / f"{file}.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -119,3 +129,21 @@ def epi_pair() -> list[LayerData]:
         own = {"name": f"EPI {name}, {direction}", "metadata": {"fireants": {"encoding": encoding}}}
         out.append((shown, place | own, kind))
     return out
+
+
+SECTION_SEED, SECTION_PIXEL_MM = 5, 0.3
+
+
+def section_and_brain() -> list[LayerData]:
+    """Colin27, and a stained section of it: oblique, turned, bent, torn."""
+    array, look, kind = _brain("colin27_t1.nii.gz", "Colin27", "gray")
+    layer = Layer.create(array, dict(look), kind)
+    to_mm = index_to_mm(layer)
+    voxel_to_mm = to_mm.copy()
+    voxel_to_mm[:3, :3] = to_mm[:3, :3][:, ::-1]
+    made = load_sections().cut_section(
+        array, voxel_to_mm, seed=SECTION_SEED, pixel_mm=SECTION_PIXEL_MM
+    )
+    pixel = 1000 * SECTION_PIXEL_MM
+    place = {"name": "Section", "rgb": True, "scale": (pixel,) * 2, "units": ("um", "um")}
+    return [(array, look | {"visible": False}, kind), (made.rgb, place, "image")]

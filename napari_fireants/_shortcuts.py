@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_fireants._controller import Controller
 
 PLUGIN = "napari-fireants"
-DOCKS = ("Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction")
+DOCKS = ("Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction", "Histology")
 RUN, LOOK, LANDMARKS, STEER, STEPS, WINDOWS = (
     "Run",
     "Look",

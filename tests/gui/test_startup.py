@@ -36,7 +36,7 @@ benchmarks/endurance.py measures the promise."""
 @pytest.mark.gui
 def test_docks_open_at_once_and_without_torch() -> None:
     """The first bears most of the imports."""
-    names = ["Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction"]
+    names = ["Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction", "Histology"]
     command = [sys.executable, "-c", OPEN_DOCKS, *names]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("panel ")]
@@ -56,13 +56,14 @@ def test_the_manifest_is_valid(repo_root: Path) -> None:
         "Inspect",
         "Batch",
         "EPI correction",
+        "Histology",
     }
     assert [m.command for m in manifest.contributions.menus["napari/layers/register"]] == [
         "napari-fireants.register"
     ]
 
 
-@pytest.mark.parametrize("key", ["brain_pair", "epi_pair", "phantom_2d", "phantom_3d"])
+@pytest.mark.parametrize("key", ["brain_pair", "epi_pair", "phantom_2d", "phantom_3d", "section_and_brain"])
 def test_samples_can_be_registered(key: str) -> None:
     from napari.layers import Layer
 

@@ -32,7 +32,9 @@ from fireants_engine.recipe.models import Recipe
 from napari_fireants import _task
 from napari_fireants._session import State
 
-DOCKS = ("Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction")
+DOCKS = (
+    "Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction", "Histology",
+)  # fmt: skip
 QUIET_QT = ("propagateSizeHints", "XDG_RUNTIME_DIR", "This plugin does not support", "_themes")
 
 

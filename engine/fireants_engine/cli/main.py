@@ -9,9 +9,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
+from fireants_engine.cli.exvivo import add_exvivo
+from fireants_engine.cli.histology import add_histology
 from fireants_engine.errors import FireantsError, InputError, StoppedError
 
 PROG = "fireants-engine"
@@ -23,6 +26,21 @@ ANTs read them; points go fixed -> moving), jacobian.nii.gz, warped_labels.nii.g
 --moving-labels, recipe.yaml, report.json, report.html and events.jsonl.
 Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved).
 """
+
+
+_COMMANDS = {
+    "run": ("run", "run"),
+    "forecast": ("forecast", "command"),
+    "batch": ("batch", "batch"),
+    "epi": ("epi", "epi"),
+    "exvivo": ("exvivo", "exvivo"),
+    "histology": ("histology", "histology"),
+    "apply": ("use", "apply"),
+    "points": ("use", "points"),
+    "presets": ("info", "presets"),
+    "kernels": ("info", "kernels"),
+}
+"""Command -> module and function, imported when it runs."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -278,6 +296,12 @@ def make_parser() -> argparse.ArgumentParser:
     _forecast_parser(commands)
     _batch_parser(commands)
     _epi_parser(commands)
+    exvivo = add_exvivo(commands)
+    _place_options(exvivo)
+    _set_option(exvivo, "greedy")
+    for step, stage in add_histology(commands):
+        _place_options(step)
+        _set_option(step, stage)
     _use_parsers(commands)
     presets = commands.add_parser("presets", help="list the packaged recipes, or print one")
     presets.add_argument("name", nargs="?", metavar="NAME")
@@ -294,26 +318,11 @@ def _dispatch(argv: Sequence[str] | None) -> int:
 
         print(__version__)
         return DONE
-    match args.command:
-        case "run":
-            from fireants_engine.cli.run import run as command
-        case "forecast":
-            from fireants_engine.cli.forecast import command
-        case "batch":
-            from fireants_engine.cli.batch import batch as command
-        case "epi":
-            from fireants_engine.cli.epi import epi as command
-        case "apply":
-            from fireants_engine.cli.use import apply as command
-        case "points":
-            from fireants_engine.cli.use import points as command
-        case "presets":
-            from fireants_engine.cli.info import presets as command
-        case "kernels":
-            from fireants_engine.cli.info import kernels as command
-        case _:
-            parser.print_help()
-            return DONE
+    if args.command not in _COMMANDS:
+        parser.print_help()
+        return DONE
+    module, name = _COMMANDS[args.command]
+    command = getattr(import_module(f"fireants_engine.cli.{module}"), name)
     return command(args)
 
 

@@ -6,6 +6,7 @@ from fireants_engine.deformations.linear import AffineMap, Rigid, Similarity, Tr
 from fireants_engine.deformations.motion import Motion, Pulled, Views
 from fireants_engine.deformations.pair import IMAGE, FeatureExtractor, Pair, Source
 from fireants_engine.deformations.phase_encode import PhaseEncode
+from fireants_engine.deformations.slicewise import Slicewise
 from fireants_engine.deformations.symmetric import Symmetric
 from fireants_engine.deformations.velocity import StationaryVelocity
 
@@ -23,6 +24,7 @@ __all__ = [
     "Pulled",
     "Rigid",
     "Similarity",
+    "Slicewise",
     "Source",
     "StationaryVelocity",
     "Symmetric",

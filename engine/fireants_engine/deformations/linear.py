@@ -20,7 +20,7 @@ from fireants_engine.optimise.bound import step_factors
 from fireants_engine.transforms import Affine, Chain, Displacement, Transform, split
 from fireants_engine.transforms.invert import resize_displacement
 
-_SCALES = (1 / 3, 3.0)
+SCALES = (1 / 3, 3.0)
 """Scales along any direction that one linear stage may come to."""
 
 
@@ -149,7 +149,7 @@ class Linear(Deformation):
         return replace(state, params=params, bases=tuple(bases), centres_mm=tuple(centres))
 
     def problem(self, state: LinearState) -> str | None:
-        """A stage that mirrors the image, or scales it by more than `_SCALES` along a direction.
+        """A stage that mirrors the image, or scales it by more than `SCALES` along a direction.
 
         Terms that look at the overlap alone (MI) may gain by it; no images are related so.
         """
@@ -158,9 +158,9 @@ class Linear(Deformation):
             return "mirror the image"
         scales = np.linalg.svd(linear, compute_uv=False)
         least, most = float(scales.min()), float(scales.max())
-        if least < _SCALES[0]:
+        if least < SCALES[0]:
             return f"squeeze the image to {least:.2g} of its size along one direction"
-        return f"stretch the image {most:.2g} times" if most > _SCALES[1] else None
+        return f"stretch the image {most:.2g} times" if most > SCALES[1] else None
 
     def transform(self, pair: Pair, state: LinearState) -> Transform:
         delta = self.delta(state, state.params.detach().cpu().double())

@@ -1,4 +1,4 @@
-"""OME-Zarr: level 0 of an image as a LazyImage, and a new image to be filled chunk by chunk."""
+"""OME-Zarr: the levels of an image as LazyImages, and a new image to be filled chunk by chunk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,53 +47,103 @@ def _zarr(path: Path) -> Any:
 
 
 def open_zarr(path: str | Path) -> LazyImage:
-    """Level 0 of an OME-Zarr image (0.4, 0.5), or a plain Zarr array; nothing is read yet.
+    """Level 0 of an OME-Zarr image (0.4 to 0.6), or a plain Zarr array; nothing is read yet.
 
     Spacing and origin come from `scale` and `translation` in the axes' unit, turned into mm; the
     direction is the identity (LPS axes x, y, z). Channels stay, a time axis has to be of one
     point; axes of one sample that are not spatial are dropped. A plain array has a voxel of 1 mm
     and its axes are z, y, x or y, x. Needs zarr. Raises InputError naming the path otherwise.
     """
-    path = Path(path)
+    return _opened(Path(path), only_first=True).images[0]
+
+
+@dataclass(frozen=True, eq=False)
+class ZarrLevels:
+    """images: finest first; chunks: their chunks along the spatial axes, array order; sized: the
+    spatial axes have units, so that the images' mm are more than a guess."""
+
+    images: tuple[LazyImage, ...]
+    chunks: tuple[tuple[int, ...], ...]
+    sized: bool
+
+
+def open_levels(path: str | Path) -> ZarrLevels:
+    """All levels of what `open_zarr` opens; raises InputError as it does."""
+    return _opened(Path(path), only_first=False)
+
+
+def _opened(path: Path, only_first: bool) -> ZarrLevels:
     zarr = _zarr(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path of the image.")
     try:
         found = zarr.open(path, mode="r")
         if isinstance(found, zarr.Array):
-            return LazyImage.from_array(found, name=path.name)
-        array, axes, scale, shift = _level(found, path)
-        return _lazy(array, axes, scale, shift, path)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            image = LazyImage.from_array(found, name=path.name)
+            return ZarrLevels((image,), (tuple(found.chunks),), False)
+        count = 1 if only_first else len(_image(found, path)["datasets"])
+        images, chunks, sized = [], [], False
+        for number in range(count):
+            array, axes, scale, shift = _level(found, path, number)
+            images.append(_lazy(array, axes, scale, shift, path))
+            space = [k for k, axis in enumerate(axes) if axis["name"].lower() in "zyx"]
+            chunks.append(tuple(array.chunks[k] for k in space))
+            sized = all(axes[k].get("unit") for k in space)
+        return ZarrLevels(tuple(images), tuple(chunks), sized)
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise InputError(
             f"{path}: this is not an OME-Zarr image ({str(error)[:100]}); give the folder whose "
             "metadata name the image's axes, or write it again."
         ) from None
 
 
-def _level(group: Any, path: Path) -> tuple[Any, list[dict], np.ndarray, np.ndarray]:
-    """The array of level 0, its axes, and scale and translation in the axes' units."""
+def _image(group: Any, path: Path) -> dict[str, Any]:
     attributes = dict(group.attrs)
     images = attributes.get("ome", attributes).get("multiscales")
     if not images:
         raise InputError(
             f"{path}: holds no image itself (no multiscales); give the folder of one image in it."
         )
-    image = images[0]
-    dataset = image["datasets"][0]
+    return images[0]
+
+
+def _level(group: Any, path: Path, number: int) -> tuple[Any, list[dict], np.ndarray, np.ndarray]:
+    """The array of a level, its axes, and scale and translation in the axes' units."""
+    image = _image(group, path)
+    dataset = image["datasets"][number]
     array = group[dataset["path"]]
-    names = image.get("axes") or list("tczyx"[-array.ndim :])
+    sources = [dataset, image]
+    names = image.get("axes")
+    if "coordinateSystems" in image:  # 0.6: other maps of the image lead to other systems
+        names, sources = _system(image, dataset)["axes"], [dataset]
+    names = names or list("tczyx"[-array.ndim :])
     axes = [{"name": axis} if isinstance(axis, str) else dict(axis) for axis in names]
     if len(axes) != array.ndim:
         raise ValueError(f"{len(axes)} axes for {array.ndim} dimensions")
     scale, shift = np.ones(array.ndim), np.zeros(array.ndim)
-    for source in (dataset, image):
-        for item in source.get("coordinateTransformations", ()):
+    for source in sources:
+        for item in _steps(source.get("coordinateTransformations", ())):
             if item["type"] == "scale":
                 scale, shift = scale * item["scale"], shift * item["scale"]
             elif item["type"] == "translation":
                 shift = shift + item["translation"]
     return array, axes, scale, shift
+
+
+def _system(image: dict[str, Any], dataset: dict[str, Any]) -> dict[str, Any]:
+    """The coordinate system (0.6) to which the transformation of a level leads."""
+    output = dataset["coordinateTransformations"][0]["output"]
+    name = output["name"] if isinstance(output, dict) else output
+    return next(item for item in image["coordinateSystems"] if item["name"] == name)
+
+
+def _steps(items: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The transformations in `items`, those of a sequence one by one."""
+    for item in items:
+        if item["type"] == "sequence":
+            yield from _steps(item["transformations"])
+        else:
+            yield item
 
 
 def _lazy(

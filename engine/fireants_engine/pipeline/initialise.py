@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from fireants_engine.context import ExecutionContext
-from fireants_engine.deformations import Pair, Pulled
-from fireants_engine.geometry import Grid, apply_matrix
+from fireants_engine.deformations import Pair
+from fireants_engine.pipeline.moments import (
+    NEARLY_EQUAL,
+    Body,
+    axis_matches,
+    common_scale,
+    mass,
+    mass_of,
+    moments,
+    unsure,
+)
+from fireants_engine.pipeline.orientation import Candidate, Search, score
 from fireants_engine.pipeline.prepare import Prepared
-from fireants_engine.similarity import MutualInformation
+from fireants_engine.pipeline.rotations import degrees_between
 from fireants_engine.transforms import Affine
 
-_AMBIGUOUS = 0.02
+AMBIGUOUS = 0.02
 """Margin between the two best scores below which the choice is reported as ambiguous."""
+_SAMPLES = 48
+"""Along the longest side of the fixed image where moments are taken and candidates scored."""
+_SEARCHED = 20
+"""The same where all orientations are tried."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +39,23 @@ class Moments:
 
     The positions as stored are a candidate too: two scans of one session often need no move.
     Order 2 scores the identity orientation and all proper matches of the principal axes (4 in
-    3D; 0 and 180 degrees in 2D: LESSONS 7), never a reflection. score: "ncc" (squared global
-    correlation, one contrast) or "mi". Thesis 6.1, Eq. 6.1-6.4.
+    3D; 0 and 180 degrees in 2D: LESSONS 7); reflections only when `improper`. score: how
+    candidates are ranked, see `orientation.score`. mass: what has moments, see
+    `moments.mass_of`. scale: also scales along the axes (`moments.axis_matches`). search: over
+    all orientations, `auto` where the axes cannot be relied on. Thesis 6.1, Eq. 6.1-6.4.
     """
 
     order: int = 2
     score: str = "ncc"
+    mass: str = "intensity"
+    scale: bool = False
+    improper: bool = False
+    search: str = "never"
 
 
 @dataclass(frozen=True)
 class Centre:
     """Start by matching the centres of the two fields of view."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One scored start; higher is better."""
-
-    name: str
-    affine: Affine
-    score: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,9 @@ class InitialAlignment:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "candidates": [{"name": c.name, "score": c.score} for c in self.candidates],
+            "candidates": [
+                {"name": c.name, "score": c.score, "det": c.det} for c in self.candidates
+            ],
             "margin": self.margin,
             "notes": list(self.notes),
         }
@@ -74,66 +84,8 @@ class InitialAlignment:
     @property
     def runner_up(self) -> Candidate | None:
         """The best candidate of another orientation than the chosen one."""
-        others = (c for c in self.candidates[1:] if _differs(c.affine, self.affine))
+        others = (c for c in self.candidates if _differs(c.affine, self.affine))
         return next(others, None)
-
-
-def mass(image: Tensor, mask: Tensor | None) -> Tensor:
-    """Non-negative mass without background pedestal: |intensity - background| above 5% (LESSONS 8).
-
-    image: (1, C, *spatial), normalised so that the background is 0.
-    """
-    total = image.abs().sum(dim=1)[0]
-    total = (total - 0.05 * image.shape[1]).clamp(min=0)
-    return total if mask is None else total * mask[0, 0]
-
-
-def moments(weights: Tensor, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Centre of mass (d,) in mm and covariance (d, d) in mm^2 of a mass on `grid`."""
-    array = weights.double().cpu().numpy()
-    total = array.sum()
-    if total <= 0:
-        return grid.centre_mm, np.diag(grid.extent_mm**2 / 12)
-    coords = [np.arange(n, dtype=float) for n in array.shape]
-    dim = array.ndim
-    first = np.zeros(dim)
-    second = np.zeros((dim, dim))
-    for i in range(dim):
-        others = tuple(k for k in range(dim) if k != i)
-        line = array.sum(axis=others)
-        first[i] = (line * coords[i]).sum() / total
-        second[i, i] = (line * coords[i] ** 2).sum() / total
-        for j in range(i + 1, dim):
-            plane = array.sum(axis=tuple(k for k in range(dim) if k not in (i, j)))
-            second[i, j] = second[j, i] = coords[i] @ plane @ coords[j] / total
-    to_mm = grid.matrix("voxel", "mm")
-    linear = to_mm[:-1, :-1]
-    return apply_matrix(to_mm, first), linear @ (second - np.outer(first, first)) @ linear.T
-
-
-def _rotations(fixed_cov: np.ndarray, moving_cov: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """All rotations that take the fixed principal axes to the moving ones, up to their signs."""
-    dim = len(fixed_cov)
-    fixed_axes = np.linalg.eigh(fixed_cov)[1]
-    moving_axes = np.linalg.eigh(moving_cov)[1]
-    for signs in product((1.0, -1.0), repeat=dim):
-        rotation = moving_axes @ np.diag(signs) @ fixed_axes.T
-        if np.linalg.det(rotation) > 0:
-            yield "axes " + "".join("+" if s > 0 else "-" for s in signs), rotation
-
-
-def _score(pair: Pair, affine: Affine, score: str, ctx: ExecutionContext) -> float:
-    matrix = torch.as_tensor(pair.voxel_matrix(affine), device=ctx.device, dtype=ctx.dtype)
-    views = Pulled(matrix).views(pair, ctx)
-    if score == "mi":
-        return -float(MutualInformation().bind(pair, ctx)(views))
-    moving, weight = views.moving, views.weight
-    weight = torch.ones_like(moving[:, :1]) if weight is None else weight
-    total = weight.sum().clamp(min=1e-6)
-    f = pair.fixed - (pair.fixed * weight).sum((0, *range(2, moving.ndim)), True) / total
-    m = moving - (moving * weight).sum((0, *range(2, moving.ndim)), True) / total
-    cross, ff, mm = ((a * b * weight).sum() for a, b in ((f, m), (f, f), (m, m)))
-    return float(cross / (ff * mm).clamp(min=1e-20).sqrt())
 
 
 def initialise(
@@ -148,41 +100,101 @@ def initialise(
         return InitialAlignment(
             Affine.about(np.eye(dim), shift, prepared.fixed_grid.centre_mm), (), ()
         )
-    finest = min(prepared.fixed_grid.spacing_mm)
-    shrink = max(1.0, float(max(prepared.fixed_grid.extent_mm)) / 48 / finest)
-    pair = prepared.level(shrink, 1)
-    fixed_centre, fixed_cov = moments(mass(pair.fixed, pair.fixed_mask), pair.fixed_grid)
-    moving_centre, moving_cov = moments(mass(pair.moving, pair.moving_mask), pair.moving_grid)
-    shift = moving_centre - fixed_centre
+    pair = _level(prepared, _SAMPLES)
+    fixed, moving = bodies_of(pair, spec.mass)
+    shift = moving.centre_mm - fixed.centre_mm
     starts = [("as stored", Affine.identity(dim))]
-    starts.append(("centred", Affine.about(np.eye(dim), shift, fixed_centre)))
+    starts.append(("centred", Affine.about(np.eye(dim), shift, fixed.centre_mm)))
     notes: list[str] = []
     if spec.order == 2:
-        for name, rotation in _rotations(fixed_cov, moving_cov):
-            starts.append((name, Affine.about(rotation, shift, fixed_centre)))
-        values = np.sort(np.linalg.eigvalsh(fixed_cov))
-        if np.any(values[1:] < 1.1 * values[:-1]):
-            notes.append(
+        starts += _turned(spec, prepared, pair, (fixed, moving), notes, ctx)
+        if fixed.least_ratio < NEARLY_EQUAL:
+            notes.insert(
+                0,
                 "Two principal axes of the fixed image are nearly equal, so its orientation from "
-                "moments is unstable."
+                "moments is unstable.",
             )
-    candidates = []
-    for name, affine in starts:
-        candidates.append(Candidate(name, affine, _score(pair, affine, spec.score, ctx)))
-    candidates.sort(key=lambda c: -c.score)
-    best = InitialAlignment(candidates[0].affine, tuple(candidates), tuple(notes))
+    candidates = [
+        Candidate(n, affine, score(pair, affine, spec.score, ctx)) for n, affine in starts
+    ]
+    return ranked(candidates, notes)
+
+
+def bodies_of(pair: Pair, kind: str) -> tuple[Body, Body]:
+    """Moments of both images of a level."""
+    fixed = mass_of(pair.fixed, pair.fixed_mask, pair.fixed_grid, kind)
+    moving = mass_of(pair.moving, pair.moving_mask, pair.moving_grid, kind)
+    return Body(*moments(fixed, pair.fixed_grid)), Body(*moments(moving, pair.moving_grid))
+
+
+def _level(prepared: Prepared, samples: int) -> Pair:
+    """The pair with about so many samples along its longest side."""
+    finest = min(prepared.fixed_grid.spacing_mm)
+    return prepared.level(max(1.0, float(max(prepared.fixed_grid.extent_mm)) / samples / finest), 1)
+
+
+def _turned(
+    spec: Moments,
+    prepared: Prepared,
+    pair: Pair,
+    bodies: tuple[Body, Body],
+    notes: list[str],
+    ctx: ExecutionContext,
+) -> list[tuple[str, Affine]]:
+    """Starts of other orientations: axes on axes, and what a search has found."""
+    fixed, moving = bodies
+    shift = moving.centre_mm - fixed.centre_mm
+    why = None if spec.search == "never" else unsure(fixed, moving)
+    how = {"improper": spec.improper, "scale": spec.scale}
+    found = axis_matches(fixed, moving, reorder=spec.scale or why is not None, **how)
+    starts = [(name, Affine.about(turn, shift, fixed.centre_mm)) for name, turn in found]
+    if spec.search == "always" or why is not None:
+        size = common_scale(fixed, moving) if spec.scale else 1.0
+        coarse = _level(prepared, _SEARCHED)
+        search = Search(coarse, pair, bodies, spec.score, ctx, size, spec.improper)
+        seen = search.run([affine for _, affine in starts])
+        starts += [(f"search {k}", affine) for k, affine in enumerate(seen, start=1)]
+        if why is not None:
+            notes.append(f"All orientations were searched, because {why}.")
+    return starts
+
+
+def ranked(candidates: Sequence[Candidate], notes: Sequence[str] = ()) -> InitialAlignment:
+    """Best first, with what a person should know of the choice.
+
+    A reflection is chosen only where it beats every rotation by more than the margin below which
+    a choice is ambiguous, and said (LESSONS 9).
+    """
+    order = sorted(candidates, key=lambda c: -c.score)
+    proper = next((c for c in order if c.det > 0), order[0])
+    if order[0].det < 0 and order[0].score - proper.score < AMBIGUOUS:
+        order.remove(proper)
+        order.insert(0, proper)
+    best = InitialAlignment(order[0].affine, tuple(order), tuple(notes))
+    told = list(notes)
+    if order[0].det < 0:
+        told.append(f"The chosen orientation {order[0].name!r} is a reflection of the image.")
     runner_up, margin = best.runner_up, best.margin
-    if runner_up is not None and margin is not None and margin < _AMBIGUOUS:
-        notes.append(
-            f"The orientation is ambiguous: {candidates[0].name!r} scores "
-            f"{candidates[0].score:.3f} and {runner_up.name!r} {runner_up.score:.3f}."
+    if runner_up is not None and margin is not None and margin < AMBIGUOUS:
+        told.append(
+            f"The orientation is ambiguous: {order[0].name!r} scores "
+            f"{order[0].score:.3f} and {runner_up.name!r} {runner_up.score:.3f}."
         )
-    return replace(best, notes=tuple(notes))
+    return InitialAlignment(order[0].affine, tuple(order), tuple(told))
 
 
 def _differs(a: Affine, b: Affine, degrees: float = 30.0) -> bool:
-    """True when two rigid maps rotate by more than `degrees` against each other."""
-    relative = a.matrix[:-1, :-1] @ b.matrix[:-1, :-1].T
-    dim = len(relative)
-    cosine = (np.trace(relative) - (1 if dim == 3 else 0)) / 2
-    return bool(np.degrees(np.arccos(np.clip(cosine, -1, 1))) > degrees)
+    """True when two maps turn by more than `degrees` against each other, or one mirrors."""
+    return degrees_between(a.matrix[:-1, :-1], b.matrix[:-1, :-1]) > degrees
+
+
+__all__ = [
+    "AMBIGUOUS",
+    "Candidate",
+    "Centre",
+    "InitialAlignment",
+    "Moments",
+    "initialise",
+    "mass",
+    "moments",
+]

@@ -22,6 +22,7 @@ _DEFORMATIONS: dict[type, type[Deformation]] = {
     d.RigidSpec: shapes.Rigid,
     d.SimilaritySpec: shapes.Similarity,
     d.AffineSpec: shapes.AffineMap,
+    d.SlicewiseSpec: shapes.Slicewise,
     d.GreedySpec: shapes.Compositive,
     d.SymmetricSpec: shapes.Symmetric,
     d.VelocitySpec: shapes.StationaryVelocity,
@@ -105,7 +106,7 @@ def _start(spec: m.IdentityStart | m.CentreStart | m.MomentsStart) -> Moments | 
         case m.CentreStart():
             return Centre()
         case m.MomentsStart():
-            return Moments(order=spec.order, score=spec.score)
+            return Moments(**spec.model_dump(exclude={"kind"}))
 
 
 def build_stage(spec: m.StageSpec) -> Stage:

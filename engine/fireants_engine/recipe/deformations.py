@@ -125,6 +125,19 @@ class FreeFormSpec(_DenseSpec):
     kind: Literal["free_form"] = "free_form"
 
 
+class SlicewiseSpec(_LinearSpec):
+    """A rigid or affine map in the plane of every slice: sections stacked along voxel axis k."""
+
+    kind: Literal["slicewise"] = "slicewise"
+    model: Literal["rigid", "affine"] = setting(
+        "rigid", "What each slice may do within its plane.", title="Each slice"
+    )
+    sigma_slices: float = setting(
+        0.0, "Smoothing of each update along the stack; 0: each slice on its own.",
+        title="Smoothing along the stack", unit="slices", ge=0, le=100,
+    )  # fmt: skip
+
+
 class VolumeSpec(Spec):
     """How one EPI volume was read out."""
 
@@ -176,4 +189,6 @@ class PhaseEncodeSpec(_SmoothedSpec):
 
 LinearSpec = TranslationSpec | RigidSpec | SimilaritySpec | AffineSpec
 DenseSpec = GreedySpec | SymmetricSpec | VelocitySpec | FreeFormSpec
-DeformationSpec = Annotated[LinearSpec | DenseSpec | PhaseEncodeSpec, Field(discriminator="kind")]
+DeformationSpec = Annotated[
+    LinearSpec | SlicewiseSpec | DenseSpec | PhaseEncodeSpec, Field(discriminator="kind")
+]

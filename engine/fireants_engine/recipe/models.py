@@ -15,7 +15,12 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from fireants_engine.errors import RecipeError
-from fireants_engine.recipe.deformations import DeformationSpec, LinearSpec, PhaseEncodeSpec
+from fireants_engine.recipe.deformations import (
+    DeformationSpec,
+    LinearSpec,
+    PhaseEncodeSpec,
+    SlicewiseSpec,
+)
 from fireants_engine.recipe.descents import AdamSpec, DescentSpec, LMSpec
 from fireants_engine.recipe.files import read_data, write_text
 from fireants_engine.recipe.paths import assign, explain
@@ -50,9 +55,27 @@ class MomentsStart(Spec):
         2, "1: match centres of mass. 2: also try all rotations that match principal axes.",
         title="Order",
     )  # fmt: skip
-    score: Literal["ncc", "mi"] = setting(
-        "ncc", "How orientations are ranked: ncc for one contrast, mi for different contrasts.",
+    score: Literal["ncc", "lncc", "mi", "mind"] = setting(
+        "ncc", "How orientations are ranked: ncc for one contrast, mi for different contrasts; "
+        "lncc (local correlation) or mind (self-similarity) where neither tells them apart.",
         title="Ranked by",
+    )  # fmt: skip
+    mass: Literal["intensity", "foreground", "mind"] = setting(
+        "intensity", "What has centre and axes: intensity above the background; foreground, the "
+        "tissue whatever its contrast; mind, the tissue by how much structure there is.",
+        title="Mass", advanced=True,
+    )  # fmt: skip
+    scale: bool = setting(
+        False, "Also scale along the principal axes, by the ratio of both images' extents.",
+        title="Scale", advanced=True,
+    )  # fmt: skip
+    improper: bool = setting(
+        False, "Also try reflections, for images whose left and right may have been swapped.",
+        title="Reflections", advanced=True,
+    )  # fmt: skip
+    search: Literal["auto", "always", "never"] = setting(
+        "never", "Search all orientations: auto where principal axes cannot be relied on.",
+        title="Search", advanced=True,
     )  # fmt: skip
 
 
@@ -124,7 +147,8 @@ class StageSpec(Spec):
     def _fits(self) -> StageSpec:
         linear = isinstance(self.deformation, LinearSpec)
         field = isinstance(self.deformation, PhaseEncodeSpec)
-        if (linear or field) and isinstance(self.descent, LMSpec):
+        few = linear or isinstance(self.deformation, SlicewiseSpec)
+        if (few or field) and isinstance(self.descent, LMSpec):
             raise ValueError(
                 "levenberg_marquardt solves for a vector per voxel; choose adam for a "
                 f"{self.deformation.kind} stage"

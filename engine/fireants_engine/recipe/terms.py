@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fireants_engine.recipe.spec import Spec, setting
 
@@ -195,6 +195,20 @@ class DiffusionSpec(_TermSpec):
     power: Literal[1, 2] = setting(
         2, "2: diffusion. 1: total variation, which lets regions slide.", title="Power"
     )
+    axis_weights: tuple[NonNegative, ...] = setting(
+        (), "Factor of the squared derivative along each voxel axis i, j(, k) of the fixed image; "
+        "0, 0, 1: only between neighbouring slices; empty: all the same.",
+        title="Axis weights", max_length=3, advanced=True,
+    )  # fmt: skip
+
+    @field_validator("axis_weights")
+    @classmethod
+    def _some_axis_counts(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value and len(value) < 2:
+            raise ValueError("give one number per voxel axis (2 or 3), or none")
+        if value and not any(value):
+            raise ValueError("no axis counts, so the term would be 0; leave one above 0")
+        return value
 
 
 class ElasticSpec(_TermSpec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations
@@ -10,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fireants_engine.errors import InputError
 from fireants_engine.regularise.base import (
     Regulariser,
     Spacing,
@@ -30,12 +32,17 @@ class Diffusion(Regulariser):
 
         power 2: mean over x of |grad u|^2;   power 1: mean over x of |grad u|
 
-    |grad u|: root of the sum over all d^2 entries du_i/dx_j, dimensionless. Power 1 lets
+    |grad u|: root of the sum over all d^2 entries w_j (du_i/dx_j)^2, dimensionless. Power 1 lets
     regions slide along each other; it is rounded off below 0.001 to be differentiable. Zero for
-    any translation. Thesis 4.5.6 (its "total variation" is power 2); Fischer & Modersitzki 2002.
+    any translation. axis_weights: w_j >= 0 of each voxel axis i, j(, k), () for 1; (0, 0, 1)
+    compares neighbouring slices alone, |u(k+1) - u(k)|^2 / spacing^2, which holds a stack of
+    sections together and leaves each free within its plane. Raises InputError at the first
+    evaluation where there is not one for each axis.
+    Thesis 4.5.6 (its "total variation" is power 2); Fischer & Modersitzki 2002.
     """
 
     power: Literal[1, 2] = 2
+    axis_weights: tuple[float, ...] = ()
 
     @property
     def reach_vox(self) -> int:
@@ -43,10 +50,24 @@ class Diffusion(Regulariser):
 
     def energy(self, u: Tensor, spacing: Spacing) -> Tensor:
         mm = in_mm(u, spacing)
+        weights = self._along(len(spacing))
         if self.power == 1:
-            return smooth_root(_gradient_square(mm, spacing), _EPS).mean()
-        parts = [mean_square_difference(mm, k) / step**2 for k, step in enumerate(spacing)]
+            return smooth_root(_gradient_square(mm, spacing, weights), _EPS).mean()
+        parts = [
+            weight * mean_square_difference(mm, k) / step**2
+            for k, (step, weight) in enumerate(zip(spacing, weights, strict=True))
+            if weight
+        ]
         return reduce(torch.add, parts)
+
+    def _along(self, dim: int) -> tuple[float, ...]:
+        """The weight of each array axis."""
+        if self.axis_weights and len(self.axis_weights) != dim:
+            raise InputError(
+                f"Diffusion: axis_weights has {len(self.axis_weights)} numbers but the images are "
+                f"{dim}D; give one per voxel axis."
+            )
+        return self.axis_weights[::-1] or (1.0,) * dim
 
 
 @dataclass(frozen=True)
@@ -121,10 +142,12 @@ class Bending(Regulariser):
         return reduce(torch.add, parts)
 
 
-def _gradient_square(mm: Tensor, spacing: Spacing) -> Tensor:
-    """|grad u|^2 per voxel, (1, 1, *spatial)."""
-    axes = range(mm.ndim - 2)
-    return reduce(torch.add, (square_at_voxels(mm, (k,), spacing) for k in axes))
+def _gradient_square(mm: Tensor, spacing: Spacing, weights: Sequence[float] = ()) -> Tensor:
+    """|grad u|^2 per voxel, (1, 1, *spatial); weights: of each array axis, default 1."""
+    weights = weights or (1.0,) * len(spacing)
+    axes = [k for k, weight in enumerate(weights) if weight]
+    squares = [weights[k] * square_at_voxels(mm, (k,), spacing) for k in axes]
+    return reduce(torch.add, squares)
 
 
 def _hessian_square(mm: Tensor, spacing: Spacing) -> Tensor:

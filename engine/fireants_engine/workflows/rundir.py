@@ -134,6 +134,7 @@ def save_run(
     fixed_labels: Image | None = None,
     landmarks: Landmarks | None = None,
     files: dict[str, Path] | None = None,
+    further: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write the run directory of the contract and return it.
 
@@ -145,7 +146,8 @@ def save_run(
 
     moving_labels, fixed_labels, landmarks: measured before and after; default those the run was
     given. files: role (fixed_mask, moving_mask, init, landmarks) -> path, for the record and for
-    `replay`. A deformable start that came from no file is kept as 0InitialWarp.nii.gz.
+    `replay`. A deformable start that came from no file is kept as 0InitialWarp.nii.gz. further:
+    writes more files into the folder before anything of it is seen.
     Raises InputError when the folder cannot be written or the label maps do not fit.
     """
     folder = Path(folder)
@@ -180,6 +182,8 @@ def save_run(
         result.recipe.save(temporary / "recipe.yaml")
         lines = [json.dumps(plain(to_dict(event)), allow_nan=False) for event in result.events]
         _write(temporary / "events.jsonl", "\n".join(lines) + "\n")
+        if further is not None:
+            further(temporary)
         report = make_report(result, extras, warped_labels)
         _write(temporary / "report.html", _html(result, report))
         _write(temporary / REPORT_FILE, json.dumps(report, indent=1, allow_nan=False) + "\n")

@@ -14,6 +14,7 @@ from fireants_engine.deformations import (
     FreeForm,
     PhaseEncode,
     Rigid,
+    Slicewise,
     Source,
     StationaryVelocity,
     Symmetric,
@@ -139,6 +140,7 @@ def test_every_kind_of_the_schema_is_built() -> None:
     [
         (d.RigidSpec(), Rigid()),
         (d.AffineSpec(), AffineMap()),
+        (d.SlicewiseSpec(), Slicewise()),
         (d.GreedySpec(), Compositive()),
         (d.SymmetricSpec(), Symmetric()),
         (d.VelocitySpec(), StationaryVelocity()),

@@ -100,6 +100,27 @@ def test_values_of_an_affine_displacement(grid: Grid) -> None:
         assert value(term, u, grid) == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("power", [1, 2])
+def test_diffusion_between_neighbouring_slices_alone(power: int) -> None:
+    """axis_weights (0, 0, 1): |u(k+1) - u(k)|^2 / spacing^2 and nothing within a slice."""
+    grid = GRIDS[1]
+    u = noise(grid)
+    term = Diffusion(power=power, axis_weights=(0.0, 0.0, 1.0))
+    mm = u * u.new_tensor(grid.spacing_zyx).view(1, 3, 1, 1, 1)
+    steps = (mm[:, :, 1:] - mm[:, :, :-1]).square().sum(1) / 2.5**2
+    if power == 1:
+        steps = torch.cat([steps, steps[:, -1:]], 1).sqrt()
+    assert value(term, u, grid) == pytest.approx(float(steps.mean()), abs=1e-9 + 2e-3 * (power == 1))
+    within = displacement(lambda p: np.stack([p[:, 1] ** 2, p[:, 0], p[:, 0]], axis=1), grid)
+    assert value(term, within, grid) == pytest.approx(0, abs=1e-12)
+    each = [value(Diffusion(axis_weights=w), u, grid) for w in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]
+    assert value(Diffusion(), u, grid) == pytest.approx(sum(each))
+    mixed = value(Diffusion(axis_weights=(0.5, 0.0, 3.0)), u, grid)
+    assert mixed == pytest.approx(0.5 * each[0] + 3 * each[2])
+    with pytest.raises(InputError, match="has 2 numbers but the images are 3D"):
+        value(Diffusion(axis_weights=(0.0, 1.0)), u, grid)
+
+
 @pytest.mark.parametrize("grid", GRIDS, ids=["2D", "3D"])
 def test_values_of_a_quadratic_displacement(grid: Grid) -> None:
     """u_x = a x^2 + b x y, u_y = c y^2: d2/dx2 = 2a, d2/dxdy = b, d2/dy2 = 2c per mm."""

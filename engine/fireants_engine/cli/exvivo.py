@@ -1,0 +1,84 @@
+"""`exvivo`: an ex-vivo brain or hemisphere onto the in-vivo brain.
+
+The parser is made at start-up, so what the command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+LAYOUT = """
+INVIVO is the fixed image: EXVIVO is warped into living space. Without --labels its skull has to be
+stripped. OUT then is a run directory (see 'run --help'; points and other images go through it with
+'points' and 'apply'), with candidates.json (every half and orientation that was tried, scores and
+margins), candidate-1.png, ... (three planes of INVIVO with the outline of EXVIVO) and
+invivo_part.nii.gz (the part of INVIVO that was registered to).
+"""
+
+
+def add_exvivo(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    """The parser of this command, without the options that all commands have."""
+    parser = commands.add_parser(
+        "exvivo",
+        help="register an ex-vivo brain or hemisphere in any pose onto the in-vivo brain",
+        description="Tell which half of INVIVO the brain EXVIVO is and how it lies, then warp it.",
+        epilog=LAYOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("exvivo", type=Path, metavar="EXVIVO", help="brain after death, any pose")
+    parser.add_argument("invivo", type=Path, metavar="INVIVO", help="the living brain, stays")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
+    parser.add_argument(
+        "--hemisphere", choices=("auto", "left", "right", "whole"), default="auto",
+        help="which part of INVIVO it is (auto: all are tried)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--labels", type=Path, metavar="SEG",
+        help="segmentation of INVIVO by SynthSeg or FreeSurfer: parts the halves, strips the skull",
+    )  # fmt: skip
+    parser.add_argument(
+        "--exvivo-mask", type=Path, metavar="M", help="only non-zero voxels of EXVIVO count"
+    )
+    parser.add_argument(
+        "--improper", action="store_true",
+        help="also try reflections, where EXVIVO may have been stored mirrored",
+    )  # fmt: skip
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="recipe of your own, YAML")
+    return parser
+
+
+def exvivo(args: argparse.Namespace) -> int:
+    """Exit code 0, or 130 when interrupted with the best state saved."""
+    from fireants_engine.cli.progress import Progress, stop_on_interrupt
+    from fireants_engine.cli.run import changed, load_execution, summary
+    from fireants_engine.io.images import load_image
+    from fireants_engine.pipeline import Control, Outcome
+    from fireants_engine.recipe import Recipe
+    from fireants_engine.workflows import exvivo as w
+    from fireants_engine.workflows.exvivo_folder import save_alignment, sentence
+    from fireants_engine.workflows.rundir import check_output_folder, read_report
+
+    check_output_folder(args.output)
+    execution = load_execution(args)
+    own = None if args.recipe is None else Recipe.load(args.recipe)
+    recipe = changed(own or w.exvivo_recipe(improper=args.improper), args)
+    dead, living = load_image(args.exvivo), load_image(args.invivo)
+    dead = dead.with_mask(None if args.exvivo_mask is None else load_image(args.exvivo_mask))
+    labels = None if args.labels is None else load_image(args.labels)
+    how = {"recipe": recipe, "execution": execution}
+    control = Control()
+    with Progress(args.quiet) as progress, stop_on_interrupt(control, progress):
+        progress.say(f"{dead.name} -> {living.name}, recipe {recipe.name}")
+        found = w.orient(
+            dead, living, hemisphere=args.hemisphere, labels=labels, improper=args.improper, **how
+        )
+        progress.say(sentence(found))
+        for note in found.notes:
+            progress.say(note)
+        aligned = w.register_oriented(found, control=control, on_event=progress, **how)
+    save_alignment(aligned, args.output, exvivo_mask=args.exvivo_mask)
+    if not args.quiet:
+        print(sentence(found))
+        print(summary(read_report(args.output), args.output))
+    return 130 if aligned.result.outcome is Outcome.STOPPED else 0

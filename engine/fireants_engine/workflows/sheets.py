@@ -1,0 +1,136 @@
+"""A section made ready to be compared: its tissue, its tears, and a space of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fireants_engine.errors import InputError
+from fireants_engine.geometry import Grid, Image
+from fireants_engine.ops import warp_image
+from fireants_engine.transforms import Affine
+from fireants_engine.workflows.tissue import at_most, find_tissue
+
+_RING = 0.03
+"""Of the tissue's diameter: what is missing is thicker than this, what has shrunk is not."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A section made ready: a slice of one sample in a space of its own.
+
+    image: (1, 1, Y, X) density, 0 outside the tissue, on a grid with x to the right, y down and
+    z = 0 (mm); its mask leaves out tears and holes. tissue: (Y, X) bool.
+    """
+
+    image: Image
+    tissue: Tensor
+
+    @property
+    def pixel_mm(self) -> tuple[float, float]:
+        return self.image.grid.spacing_mm[0], self.image.grid.spacing_mm[1]
+
+
+def sheet_for(
+    section: Image, volume: Image, *, component: int | None = None, thickness_mm: float = 1.0
+) -> Sheet:
+    """A stained (RGB) or grey 2D section with its tissue, at half the volume's finest voxel size
+    or its own, and at most `tissue.LONGEST` pixels long.
+
+    section.mask: where tissue may be; component: see `find_tissue`. Raises InputError where the
+    section is no 2D image, shows no tissue, or is larger than the volume.
+    """
+    if section.dim != 2:
+        raise InputError(f"{section.name}: is {section.dim}D; a section is a 2D image.")
+    small = at_pixel_size(section, min(volume.grid.spacing_mm) / 2)
+    tissue = find_tissue(small, component)
+    rows, columns = torch.nonzero(tissue.mask, as_tuple=True)
+    spans = [float(x.max() - x.min() + 1) for x in (columns, rows)]
+    size = np.array(spans) * tissue.image.grid.spacing_mm
+    room = float(np.linalg.norm(volume.grid.extent_mm))
+    if size.max() > room:
+        raise InputError(
+            f"{section.name}: its tissue is {size[0]:.0f} x {size[1]:.0f} mm, larger than "
+            f"{volume.name} ({room:.0f} mm across); check the pixel size "
+            f"({section.grid.spacing_mm[0]:g} mm)."
+        )
+    density = Image(tissue.density[None], tissue.image.grid, name=section.name, path=section.path)
+    return sheet_of(density, tissue.mask, thickness_mm)
+
+
+def at_pixel_size(image: Image, pixel_mm: float) -> Image:
+    """A 2D image with pixels of about `pixel_mm`; never finer than it is."""
+    return at_most(image, max(1, round(float(image.grid.extent_mm.max()) / pixel_mm)))
+
+
+def sheet_of(density: Image, tissue: Tensor, thickness_mm: float = 1.0) -> Sheet:
+    """A 2D density image (one channel) and its tissue (Y, X) as a Sheet.
+
+    Tears and holes, that is what closing the tissue fills, do not count in any comparison.
+    Raises InputError where there is no tissue.
+    """
+    if not bool(tissue.any()):
+        raise InputError(f"{density.name}: no tissue was found; give a mask of it.")
+    grid = density.grid
+    flat = Grid(
+        (*grid.size, 1), (*grid.spacing_mm, thickness_mm), (*grid.origin_mm, 0.0),
+        _on_the_slide(grid),
+    )  # fmt: skip
+    values = torch.where(tissue, density.data[0].float(), 0.0)
+    counts = ~(hull_of(tissue) & ~tissue)
+    image = Image(values[None, None], flat, counts[None], density.name, density.path)
+    return Sheet(image, tissue)
+
+
+def _on_the_slide(grid: Grid) -> np.ndarray:
+    out = np.eye(3)
+    out[:2, :2] = grid.direction
+    return out
+
+
+def hull_of(tissue: Tensor) -> Tensor:
+    """The tissue with its holes filled and its tears closed."""
+    from scipy import ndimage
+
+    width = max(1, round(0.04 * math.sqrt(float(tissue.sum()))))
+    padded = np.pad(tissue.numpy(), width + 1)
+    grown = _to_border(~padded) <= width
+    filled = np.asarray(ndimage.binary_fill_holes((_to_border(grown) > width) | padded))
+    inner = (slice(width + 1, -width - 1),) * 2
+    return torch.from_numpy(np.ascontiguousarray(filled[inner]))
+
+
+def _to_border(inside: np.ndarray) -> np.ndarray:
+    """Distance of each pixel inside from the outside, in pixels."""
+    from scipy import ndimage
+
+    return np.asarray(ndimage.distance_transform_edt(inside))
+
+
+def middle_of(sheet: Sheet) -> np.ndarray:
+    """(3,) mm: the mean place of the tissue."""
+    rows, columns = torch.nonzero(sheet.tissue, as_tuple=True)
+    index = np.array([float(columns.double().mean()), float(rows.double().mean()), 0.0, 1.0])
+    return (sheet.image.grid.matrix("index", "mm") @ index)[:3]
+
+
+def without_missing(sheet: Sheet, brain: Image, affine: Affine) -> Sheet:
+    """The sheet with those places left out, too, where `brain` (1 inside) is and tissue is not.
+
+    Only what is thicker than a ring that shrinkage may leave (`_RING`): a lost piece would
+    otherwise be made up by stretching what lies beside it.
+    """
+    there = warp_image(brain, affine, sheet.image.grid).data[0, 0] > 0.5
+    lost = (there & ~hull_of(sheet.tissue)).numpy()
+    width = _RING * math.sqrt(4 / math.pi * float(sheet.tissue.sum()))
+    core = _to_border(lost) > width
+    if not core.any():
+        return sheet
+    lost &= _to_border(~core) <= width + 1
+    assert sheet.image.mask is not None
+    counts = sheet.image.mask & ~torch.from_numpy(lost)[None]
+    return replace(sheet, image=replace(sheet.image, mask=counts))

@@ -1,0 +1,300 @@
+"""A section in a volume: the plane it was cut on, the affine map and the deformation within it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fireants_engine.errors import InputError
+from fireants_engine.geometry import Grid, Image
+from fireants_engine.pipeline import Case, Control, Event, Extras, Outcome
+from fireants_engine.recipe import Recipe
+from fireants_engine.recipe.presets import workflow_recipe
+from fireants_engine.transforms import Affine
+from fireants_engine.workflows.registration import Execution, register, register_batch
+from fireants_engine.workflows.result import Result
+from fireants_engine.workflows.sheets import (
+    Sheet,
+    at_pixel_size,
+    middle_of,
+    sheet_for,
+    sheet_of,
+    without_missing,
+)
+from fireants_engine.workflows.slice_search import PLANES, Poses, Search, best_of
+
+Side = Literal["left", "right", "anterior", "posterior", "inferior", "superior"]
+SIDES: tuple[tuple[Side, Side], ...] = (
+    ("left", "right"), ("posterior", "anterior"), ("superior", "inferior"),
+)  # fmt: skip
+"""From which side a plane is seen when its x cross y points along -x, +x, -y, ... of LPS."""
+AMBIGUOUS = 0.02
+"""Share of the best score by which the section seen from the other side has to be worse."""
+_COARSE, _FINE = 46, 70
+"""Samples of the volume along its longest side in the two searches."""
+_KEPT = 8
+"""Poses that the gradient is tried on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """Where a section lies in the volume, to first order.
+
+    point_mm: (3,) the middle of its tissue; edges: (3, 2) mm of the volume per mm of the section
+    along x and y; normal: (3,) unit vector. LPS.
+    """
+
+    point_mm: np.ndarray
+    edges: np.ndarray
+
+    @property
+    def normal(self) -> np.ndarray:
+        out = np.cross(self.edges[:, 0], self.edges[:, 1])
+        return out / np.linalg.norm(out)
+
+    @property
+    def name(self) -> str:
+        return PLANES[int(np.abs(self.normal).argmax())]
+
+    @property
+    def seen_from(self) -> Side:
+        """The side that the section faces: x to the right and y down are as seen from there."""
+        axis = PLANES.index(self.name)
+        return SIDES[axis][int(self.normal[axis] > 0)]
+
+    @property
+    def tilt_deg(self) -> float:
+        """Between this plane and the one it is named after."""
+        return float(np.degrees(np.arccos(min(1.0, float(np.abs(self.normal).max())))))
+
+    def sentence(self) -> str:
+        x, y, z = self.point_mm
+        tilt = f"tilted by {self.tilt_deg:.1f} degrees"
+        return (
+            f"{self.name}, {tilt}, through {x:.1f}, {y:.1f}, {z:.1f} mm, seen from {self.seen_from}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "plane": self.name,
+            "seen_from": self.seen_from,
+            "tilt_deg": self.tilt_deg,
+            "point_mm": self.point_mm.tolist(),
+            "edges": self.edges.tolist(),
+            "normal": self.normal.tolist(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One place of the section; score: mutual information in nats, higher is better."""
+
+    affine: Affine
+    plane: Plane
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"score": self.score, **self.plane.to_dict()}
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A section in a volume. result: section mm (x, y, 0) -> volume mm, and its inverse.
+
+    candidates: best first. notes: sentences that a person should read.
+    """
+
+    sheet: Sheet
+    candidates: tuple[Candidate, ...]
+    result: Result
+    notes: tuple[str, ...]
+
+    @property
+    def plane(self) -> Plane:
+        """Of the result's affine part."""
+        return plane_of(self.result.affine, middle_of(self.sheet))
+
+    @property
+    def margin(self) -> float | None:
+        """Score of the best candidate minus that of the best seen from the other side."""
+        return side_margin(self.candidates)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "chosen": 0,
+            "side_margin": self.margin,
+            "notes": list(self.notes),
+            "candidates": [one.to_dict() for one in self.candidates],
+        }
+
+
+def plane_of(affine: Affine, middle_mm: np.ndarray) -> Plane:
+    return Plane(affine(middle_mm[None])[0], affine.matrix[:3, :2])
+
+
+def brain_of(volume: Image) -> Tensor:
+    """(Z, Y, X) bool: the volume's mask, or what is brighter than its dark background."""
+    if volume.mask is not None:
+        return volume.mask
+    values = volume.data[0].float()
+    top = float(values.flatten()[:: max(1, values.numel() // 1_000_000)].quantile(0.99))
+    low = float(values.min())
+    return values > low + 0.08 * (top - low)
+
+
+# ------------------------------------------------------------------ the search
+def search(
+    sheet: Sheet,
+    volume: Image,
+    *,
+    planes: Sequence[str] = PLANES,
+    tilt_deg: float = 15.0,
+    seen_from: Side | None = None,
+) -> tuple[Candidate, ...]:
+    """Where the section may lie, best first, from a search without gradients.
+
+    Planes about the named ones, tilted by up to `tilt_deg` about both edges (a search goes on
+    from there, so that somewhat more is found, too), everywhere along their normals, at all
+    turns on the plane. seen_from: the side that the section shows, None for either.
+    Raises InputError where nothing can be compared.
+    """
+    if seen_from is not None:
+        planes = [PLANES[k] for k, sides in enumerate(SIDES) if seen_from in sides]
+    brain = brain_of(volume)
+    coarse, fine = (_search_at(sheet, volume, brain, n) for n in (_COARSE, _FINE))
+    step = tilt_deg / 2
+    tilts = [(a * step, b * step) for a in range(-2, 3) for b in range(-2, 3)] if step else [(0, 0)]
+    voxel = max(coarse.grid.spacing_mm)
+    poses = coarse.coarse(planes, tilts, 15.0, 1.1 * voxel)
+    if seen_from is not None:
+        axis, side = next((k, one.index(seen_from)) for k, one in enumerate(SIDES)
+                          if seen_from in one)  # fmt: skip
+        away = torch.linalg.cross(*poses.edges().unbind(2))[:, axis]
+        poses = poses.rows(torch.nonzero((away > 0) == bool(side))[:, 0])
+    poses = coarse.refined(best_of(poses, 700, 6.0, 0.9 * voxel), (1.0, 0.9), 600)
+    poses = coarse.refined(best_of(poses, 100, 4.0, 0.7 * voxel), (0.8, 0.6, 0.5), 1500)
+    poses = best_of(poses, 15, 4.0, 0.7 * voxel)
+    apart = torch.from_numpy(fine.centre_mm - coarse.centre_mm).float()
+    poses = replace(poses, points=poses.points + poses.edges() @ apart)
+    poses = fine.refined(poses, (0.6, 0.5, 0.4), 3000)
+    poses = fine.refined(best_of(poses, 5, 3.0, 0.5 * voxel), (0.4, 0.3, 0.2, 0.15))
+    poses = best_of(poses, 3, 3.0, 0.3 * voxel)
+    order = poses.scores.argsort(descending=True).tolist()[:_KEPT]
+    return tuple(_candidate(poses, k, fine.centre_mm, sheet) for k in order)
+
+
+def _candidate(poses: Poses, number: int, centre_mm: np.ndarray, sheet: Sheet) -> Candidate:
+    affine = poses.affine(number, centre_mm)
+    return Candidate(affine, plane_of(affine, middle_of(sheet)), float(poses.scores[number]))
+
+
+def _search_at(sheet: Sheet, volume: Image, brain: Tensor, samples: int) -> Search:
+    voxel = float(max(volume.grid.extent_mm)) / samples
+    size = [max(1, round(e / voxel)) for e in volume.grid.extent_mm]
+    grid = volume.grid.resized([min(n, m) for n, m in zip(size, volume.grid.size, strict=True)])
+    values = F.interpolate(volume.data[:1][None].float(), size=grid.shape, mode="area")[0, 0]
+    inside = F.interpolate(brain[None, None].float(), size=grid.shape, mode="area")[0, 0] > 0.5
+    pixel = 0.67 * voxel
+
+    def small(data: Tensor) -> Image:
+        flat = sheet.image.grid
+        plane = Grid(flat.size[:2], flat.spacing_mm[:2], flat.origin_mm[:2], flat.direction[:2, :2])
+        return at_pixel_size(Image(data[None].float(), plane), pixel)
+
+    density = small(sheet.image.data[0, 0])
+    tissue = small(sheet.tissue).data[0] > 0.5
+    assert sheet.image.mask is not None
+    counts = small(sheet.image.mask[0]).data[0] > 0.5
+    return Search(density, tissue, counts, values, inside, grid)
+
+
+# ------------------------------------------------------------------ the whole route
+def slice_recipe() -> Recipe:
+    """The packaged recipe: the affine map with its plane, then the deformation within it."""
+    return workflow_recipe("slice")
+
+
+def compared(
+    sheet: Sheet, volume: Image, candidates: Sequence[Candidate], execution: Execution | None = None
+) -> tuple[Candidate, ...]:
+    """The candidates after the coarsest level of the recipe's first stage, best first."""
+    data = slice_recipe().to_dict()
+    (stage, *_) = data["stages"]
+    stage["pyramid"]["levels"] = stage["pyramid"]["levels"][:1]
+    recipe = Recipe.from_dict({**data, "stages": [stage]}, "slice")
+    cases = [Case(sheet.image, volume, Extras(), one.affine) for one in candidates]
+    results = register_batch(cases, recipe, execution=execution)
+    middle = middle_of(sheet)
+    found = []
+    for one, result in zip(candidates, results, strict=True):
+        (_, stage_result), *_ = result.output.stages
+        if stage_result.outcome is not Outcome.DIVERGED:
+            plane = plane_of(result.affine, middle)
+            found.append(replace(one, affine=result.affine, plane=plane, score=-stage_result.loss))
+    return tuple(sorted(found, key=lambda one: -one.score)) or tuple(candidates)
+
+
+def side_margin(candidates: Sequence[Candidate]) -> float | None:
+    """Score of the best minus that of the best seen from the other side; None without any."""
+    best = candidates[0]
+    others = [one for one in candidates if one.plane.seen_from != best.plane.seen_from]
+    return best.score - max(one.score for one in others) if others else None
+
+
+def place(
+    sheet: Sheet,
+    volume: Image,
+    *,
+    planes: Sequence[str] = PLANES,
+    tilt_deg: float = 15.0,
+    seen_from: Side | None = None,
+    start: Affine | None = None,
+    recipe: Recipe | None = None,
+    labels: Image | None = None,
+    execution: Execution | None = None,
+    control: Control | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Placement:
+    """Find a section in a volume: plane, oblique angle and affine map together, then in-plane.
+
+    The section is the fixed image, a volume of one slice, so that its nine numbers (position and
+    two tilts of the plane, affine map on it) are those of an affine map that its single slice can
+    see, and the deformation is held to the plane. start: section mm (x, y, 0) -> volume mm, in
+    place of a search. labels: label map of the volume, carried onto the section.
+    Raises InputError.
+    """
+    if volume.dim != 3 or volume.channels != 1:
+        raise InputError(f"{volume.name}: give a 3D volume of one channel.")
+    notes: list[str] = []
+    if start is None:
+        found = search(sheet, volume, planes=planes, tilt_deg=tilt_deg, seen_from=seen_from)
+    else:
+        found = (Candidate(start, plane_of(start, middle_of(sheet)), float("nan")),)
+    found = compared(sheet, volume, found, execution)
+    margin = side_margin(found)
+    if margin is not None and margin < AMBIGUOUS * abs(found[0].score):
+        notes.append(
+            f"From which side the section is seen is unsure: {found[0].plane.seen_from} scores "
+            f"{found[0].score:.3f}, the mirror image {found[0].score - margin:.3f}; look at both, "
+            "or say it with --seen-from."
+        )
+    brain = Image(brain_of(volume)[None].float(), volume.grid, name=volume.name)
+    sheet = without_missing(sheet, brain, found[0].affine)
+    result = register(
+        sheet.image, volume, recipe or slice_recipe(), initial=found[0].affine,
+        extras=Extras(moving_labels=labels), execution=execution, control=control,
+        on_event=on_event,
+    )  # fmt: skip
+    return Placement(sheet, found, result, tuple(notes))
+
+
+__all__ = [
+    "PLANES", "Candidate", "Placement", "Plane", "Sheet", "compared", "place", "search",
+    "sheet_for", "sheet_of", "slice_recipe",
+]  # fmt: skip

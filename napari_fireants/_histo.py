@@ -1,0 +1,342 @@
+"""A section in a volume, in one viewer: what is given, where it may lie, how it was placed.
+
+No widgets. Sections are kept one by one: those of a stack, or all 2D images that are open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from fireants_engine.errors import FireantsError, InputError
+from napari_fireants._histo_given import Options, Section, pixel_of, section_at, sections_in
+from napari_fireants._histo_link import Export, Guess, Guesses, Refined, SectionJob, Volume
+from napari_fireants._histo_move import Hand
+from napari_fireants._histo_pairs import Pairs
+from napari_fireants._histo_pose import Pose, side_of_plane
+from napari_fireants._histo_scene import HistoScene
+from napari_fireants._histo_work import (
+    EXPORTING,
+    PREPARING,
+    REFINING,
+    SEARCHING,
+    Work,
+    files_side,
+    job_side,
+)
+from napari_fireants._layers import snapshot
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_fireants._controller import Controller
+
+ACCEPTED, SKIPPED, FLAGGED = "accepted", "skipped", "flagged"
+NO_SECTION = "Choose a section first: a 2D image, or a stack of them."
+NO_VOLUME = "Choose the volume that the section was cut from."
+
+
+class Histo:
+    """What the Histology dock shows and does.
+
+    changed: what is given, or what is thought of a section; placed: another section, pose or fit
+    is shown. `work` says what is going on, `pairs` are the landmarks.
+    """
+
+    changed = Signal()
+    placed = Signal()
+
+    def __init__(self, controller: Controller) -> None:
+        self.controller = controller
+        self.viewer, self.undo = controller.viewer, controller.undo
+        self.work = Work(controller.session)
+        self.scene = HistoScene(controller.viewer, lambda: controller.hold_painting())
+        self.layer: Layer | None = None
+        self.volume: Layer | None = None
+        self.index = 0
+        self.options = Options()
+        self._typed: dict[Layer, float] = {}
+        self._known: dict[tuple[Layer, int | None], Section] = {}
+        self._read: tuple[Layer, Volume] | None = None
+        self.pairs, self.hand = Pairs(self), Hand(self)
+        self.work.seen.connect(self.scene.show_picture)
+        self.work.failed.connect(self._show_pose)
+
+    # ------------------------------------------------------------ what is given
+    @property
+    def sections(self) -> list[Section]:
+        """Those that can be walked through: of the stack, or all 2D images."""
+        own = (*self.scene.own, self.volume)
+        keys = sections_in(self.layer, [x for x in self.viewer.layers if x not in own])
+        return [self._known.setdefault(key, Section(*key)) for key in keys]
+
+    @property
+    def section(self) -> Section | None:
+        """The one that is at work."""
+        if self.layer is None:
+            return None
+        key = (self.layer, self.index if self.layer.ndim == 3 else None)
+        return self._known.setdefault(key, Section(*key))
+
+    def choose_section(self, layer: Layer | None, index: int = 0) -> None:
+        if layer == self.layer and index == self.index:
+            return
+        self.layer, self.index = layer, index
+        self.changed.emit()
+        self.show()
+
+    def choose_volume(self, layer: Layer | None) -> None:
+        if layer == self.volume:
+            return
+        self.volume = layer
+        for section in self._known.values():
+            section.forget()
+        self.scene.put_away()
+        self.changed.emit()
+        self._placed()
+
+    def set_pixel_um(self, value: float | None) -> None:
+        """Of the chosen section's layer, as typed; None: as the layer says."""
+        if self.layer is None or value == self.pixel_um:
+            return
+        self._typed.pop(self.layer, None)
+        if value is not None:
+            self._typed[self.layer] = value
+        for section in self._known.values():
+            if section.layer == self.layer:
+                section.forget()
+        self.scene.put_away()
+        self.changed.emit()
+        self._placed()
+
+    @property
+    def pixel_um(self) -> float | None:
+        """Along x; None where nobody has said it."""
+        if self.layer is None:
+            return None
+        return self._typed.get(self.layer) or (pixel_of(self.layer) or (None,))[0]
+
+    @property
+    def pixel_typed(self) -> bool:
+        return self.layer in self._typed
+
+    def set_options(self, **values: Any) -> None:
+        self.options = replace(self.options, **values)
+        self.changed.emit()
+
+    def forget_gone(self) -> None:
+        """Layers that have left the viewer are let go, with what was found of them."""
+        there = set(self.viewer.layers)
+        self._known = {key: one for key, one in self._known.items() if key[0] in there}
+        self._typed = {layer: one for layer, one in self._typed.items() if layer in there}
+        if self._read is not None and self._read[0] not in there:
+            self._read = None
+
+    @property
+    def problem(self) -> str:
+        """Why a search cannot begin, in one sentence; empty where it can."""
+        try:
+            self.job()
+        except FireantsError as error:
+            return str(error)
+        return ""
+
+    def job(self) -> SectionJob:
+        """What a search would take now; raises InputError where something is missing or wrong."""
+        section, volume, options = self.section, self.volume, self.options
+        if section is None:
+            raise InputError(NO_SECTION)
+        source = section_at(section.layer, section.index)
+        if volume is None:
+            raise InputError(NO_VOLUME)
+        if volume == section.layer:
+            raise InputError(f"Section and volume are both {volume.name}; choose two layers.")
+        whole = snapshot(volume)
+        if whole.rgb or whole.ndim != 3:
+            kind = "an RGB image" if whole.rgb else "2D"
+            raise InputError(f"{volume.name}: is {kind}; the volume is a grey 3D image.")
+        typed = self._typed.get(section.layer)
+        pixel = (typed, typed) if typed else pixel_of(section.layer)
+        if pixel is None:
+            raise InputError(f"{section.layer.name} does not say how large a pixel is; type it.")
+        if not side_of_plane(options.plane, options.side):
+            raise InputError(f"A {options.plane} section cannot be seen from {options.side}.")
+        return SectionJob(
+            source, whole, (pixel[0] / 1000, pixel[1] / 1000), options.plane, options.side,
+            options.tilt_deg, options.piece, self.controller.current_device(),
+        )  # fmt: skip
+
+    # ------------------------------------------------------------ where it may lie
+    def find(self) -> None:
+        """Search for the plane; raises InputError where that cannot be."""
+        self._look_for(SEARCHING, "find")
+
+    def by_hand(self) -> None:
+        """A plane through the middle, to be moved by hand."""
+        self._look_for(PREPARING, "by_hand")
+
+    def _look_for(self, task: str, how: str) -> None:
+        job, section, volume = self.job(), self.section, self.volume
+        assert section is not None
+        assert volume is not None
+        known = self._read[1] if self._read is not None and self._read[0] == volume else None
+
+        def done(found: Guesses) -> None:
+            self._read = volume, found.prepared.volume
+            section.forget()
+            section.found, section.job = found, job
+            section.chosen, section.pose = found.guesses[0], found.guesses[0].pose
+            self.show()
+            self.work.told.emit(found.note, "note")
+
+        self.work.begin(task, lambda link: getattr(job_side(), how)(job, known, link), done)
+
+    def choose(self, guess: Guess) -> None:
+        """Show a candidate as it was found; a step that can be undone."""
+        self._put("Choose a plane", guess.pose, guess)
+
+    # ------------------------------------------------------------ moving it
+    def move(self, name: str, change: Callable[[Pose], Pose], merge: object = None) -> None:
+        """Move by hand, as a step of that name; does nothing before there is a pose."""
+        section = self.section
+        if section is not None and section.pose is not None and not self.work.task:
+            self._put(name, change(section.pose), section.chosen, merge)
+
+    def reset(self) -> None:
+        """Back to the chosen candidate."""
+        section = self.section
+        if section is not None and section.chosen is not None:
+            self._put("Reset the plane", section.chosen.pose, section.chosen)
+
+    def _put(self, name: str, pose: Pose, chosen: Guess | None, merge: object = None) -> None:
+        section = self.section
+        if section is None or section.found is None:
+            return
+        found = section.found
+        before = section.pose, section.chosen, section.as_refined, section.refined
+
+        def put(*values: Any) -> None:
+            if section.found is found:
+                section.pose, section.chosen, section.as_refined, section.refined = values
+                if section is self.section:
+                    self._show_pose()
+
+        after = pose, chosen, False, section.refined
+        self.undo.push(name, lambda: put(*before), lambda: put(*after), merge)
+        put(*after)
+
+    def show_refined(self, on: bool) -> None:
+        """The plane as it was fitted, or as it was placed."""
+        section = self.section
+        if section is not None and section.refined is not None and section.as_refined != on:
+            section.as_refined = on
+            section.pose = section.refined.pose if on else section.refined.started
+            self._show_pose()
+
+    def show(self) -> None:
+        """The chosen section on the canvas, if it was placed."""
+        section = self.section
+        if section is None or section.found is None:
+            self.scene.put_away()
+        else:
+            self.scene.begin(section.found.prepared, section.name)
+            self._show_pose()
+            return
+        self._placed()
+
+    def put_away(self) -> None:
+        """Hide section and plane; choosing the section again brings them back."""
+        self.hand.use("")
+        self.scene.put_away()
+
+    def _show_pose(self) -> None:
+        section = self.section
+        if section is not None and section.found is not None and section.pose is not None:
+            fitted = section.refined if section.as_refined else None
+            self.scene.show_plane(section.pose, None if fitted is None else fitted.picture)
+            self.scene.show_regions(None if fitted is None else fitted.labels)
+        self._placed()
+
+    def _placed(self) -> None:
+        self.placed.emit()
+        self.pairs.measure()
+
+    # ------------------------------------------------------------ fitting
+    def refine(self) -> None:
+        """Fit from the present pose: plane, affine map, deformation within the plane."""
+        section, job = self._ready(), self._job_now()
+        found, pose, labels = section.found, section.pose, self.options.labels
+        assert found is not None
+        assert pose is not None
+        source = None if labels is None else snapshot(labels)
+        chosen, fitted = section.chosen, section.refined
+
+        def done(refined: Refined) -> None:
+            before = pose, chosen, False, fitted
+            after = refined.pose, chosen, True, refined
+
+            def put(*values: Any) -> None:
+                if section.found is found:
+                    section.pose, section.chosen, section.as_refined, section.refined = values
+                    if section is self.section:
+                        self._show_pose()
+
+            self.undo.push("Refine", lambda: put(*before), lambda: put(*after))
+            put(*after)
+            self.work.told.emit(" ".join(refined.notes), "note")
+
+        def work(link: Any) -> Refined | None:
+            return job_side().refine(job, found.prepared, pose, source, link)
+
+        self.work.begin(REFINING, work, done)
+
+    def _ready(self) -> Section:
+        section = self.section
+        if section is None or section.pose is None:
+            raise InputError("Find the plane first, or place it by hand.")
+        return section
+
+    def _job_now(self) -> SectionJob:
+        job = self._ready().job
+        assert job is not None
+        return replace(job, device=self.controller.current_device())
+
+    # ------------------------------------------------------------ sections one by one
+    def step(self, by: int) -> None:
+        """To the next section, or back."""
+        every = self.sections
+        if self.section in every:
+            self.go_to(every[(every.index(self.section) + by) % len(every)])
+
+    def go_to(self, section: Section) -> None:
+        self.choose_section(section.layer, section.index or 0)
+
+    def judge(self, state: str) -> None:
+        """Accepted, skipped or flagged; the same once more: undecided."""
+        section = self.section
+        if section is not None:
+            section.state = "" if section.state == state else state
+            self.changed.emit()
+
+    # ------------------------------------------------------------ files
+    def export(self, folder: Path) -> None:
+        """Write everything of the fitted section into a folder."""
+        section, job = self._ready(), self._job_now()
+        if section.refined is None or section.found is None:
+            raise InputError("Refine first; what is exported is the fitted section.")
+        chosen = section.chosen
+        others = [one.found for one in section.found.guesses if one is not chosen and one.found]
+        labels = self.options.labels
+        given = Export(
+            job, section.found.prepared, section.refined, tuple(others),
+            None if labels is None else snapshot(labels), section.whole_pairs,
+        )  # fmt: skip
+
+        def done(where: Path) -> None:
+            self.work.told.emit(f"Written to {where}; report.html shows it.", "good")
+
+        self.work.begin(EXPORTING, lambda _: files_side().export(given, folder), done)

@@ -1,0 +1,148 @@
+"""The folder of a section in a volume. Imports the engine, so only a worker imports it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fireants_engine import Image
+from fireants_engine.geometry import Grid
+from fireants_engine.io.images import save_image
+from fireants_engine.workflows.result import Result
+from fireants_engine.workflows.rundir import staged
+from fireants_engine.workflows.slices_folder import flat, save_placement
+from napari_fireants._histo_job import places_in_volume, with_others
+from napari_fireants._histo_link import Export
+from napari_fireants._histo_pose import errors_um
+from napari_fireants._layers import to_image
+
+ON_SLIDE, REGIONS, PICTURE, PAIRS = (
+    "mri_on_section.tif",
+    "regions_on_section.geojson",
+    "regions_on_section.png",
+    "landmarks.csv",
+)
+LARGEST_PX = 4096
+"""Longest side of what is written of the slide; larger slides are written smaller."""
+COLUMNS = (
+    "section_x_px", "section_y_px", "section_x_mm", "section_y_mm",
+    "volume_x_mm", "volume_y_mm", "volume_z_mm", "distance_um",
+)  # fmt: skip
+
+
+def export(given: Export, folder: Path) -> Path:
+    """The run folder with candidates.json and report.html, the volume on the slide's pixels,
+    outlines of regions on them (with labels), and the landmarks (with pairs), or nothing."""
+    refined = replace(given.refined, placement=with_others(given.refined, given.others))
+    with staged(folder) as place:
+        inside = save_placement(refined.placement, place / "run")
+        for file in sorted(inside.iterdir()):
+            os.replace(file, place / file.name)
+        inside.rmdir()
+        result = refined.placement.result
+        grid = slide_grid(given)
+        mri = flat(result.warp(given.prepared.volume.image, grid))
+        save_image(Image(mri.data.to(torch.float32), mri.grid), place / ON_SLIDE)
+        if given.labels is not None:
+            _regions(given, result, grid, place)
+        if len(given.points):
+            _pairs(given, place)
+    return folder
+
+
+def slide_grid(given: Export) -> Grid:
+    """The slide's pixels as a volume of one slice; larger pixels where there are too many."""
+    sheet = given.prepared.sheet.image.grid
+    size = given.job.section.size
+    whole = Grid((*size, 1), (*given.job.pixel_mm, sheet.spacing_mm[2]), (0.0, 0.0, 0.0), np.eye(3))
+    most = max(size) / LARGEST_PX
+    return whole if most <= 1 else whole.resized([*(max(1, round(n / most)) for n in size), 1])
+
+
+# ------------------------------------------------------------------ regions
+def _regions(given: Export, result: Result, grid: Grid, place: Path) -> None:
+    assert given.labels is not None
+    labels = result.warp_labels(to_image(given.labels), grid).numpy()[0]
+    factor = np.array(given.job.section.size) / np.array(grid.size[:2])
+    outlines = {int(k): outlines_of(labels == k, factor) for k in np.unique(labels) if k}
+    features = [_feature(number, rings) for number, rings in outlines.items() if rings]
+    text = json.dumps({"type": "FeatureCollection", "features": features}, indent=1)
+    (place / REGIONS).write_text(text + "\n", encoding="utf-8", newline="\n")
+    _draw(given, outlines, place / PICTURE)
+
+
+def outlines_of(inside: np.ndarray, factor: np.ndarray) -> list[np.ndarray]:
+    """Closed lines (n, 2) around what is inside, in pixels x, y of the slide; a pixel's middle is
+    a whole number. factor: slide pixels per pixel of `inside`."""
+    from skimage.measure import approximate_polygon, find_contours
+
+    found = find_contours(np.pad(inside, 1).astype(np.float32), 0.5)
+    lines = (approximate_polygon(line, 0.5) for line in found)
+    return [(line[:, ::-1] - 0.5) * factor - 0.5 for line in lines if len(line) > 3]
+
+
+def _feature(number: int, rings: list[np.ndarray]) -> dict[str, Any]:
+    """A region as GeoJSON: each line with the holes in it is one polygon."""
+    from matplotlib.path import Path as Line
+
+    areas = [_area(ring) for ring in rings]
+    order = sorted(range(len(rings)), key=lambda k: -abs(areas[k]))
+    polygons: list[list[np.ndarray]] = []
+    for k in order:
+        around = [one for one in polygons if areas[k] * _area(one[0]) < 0
+                  and Line(one[0]).contains_point(rings[k][0])]  # fmt: skip
+        if around:
+            around[-1].append(rings[k])
+        else:
+            polygons.append([rings[k]])
+    coordinates = [[np.round(ring, 2).tolist() for ring in one] for one in polygons]
+    return {
+        "type": "Feature",
+        "properties": {"label": number, "name": f"Region {number}"},
+        "geometry": {"type": "MultiPolygon", "coordinates": coordinates},
+    }
+
+
+def _area(ring: np.ndarray) -> float:
+    """Signed by the direction in which it runs."""
+    x, y = ring.T
+    return 0.5 * float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))
+
+
+def _draw(given: Export, outlines: dict[int, list[np.ndarray]], path: Path) -> None:
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = given.prepared.picture
+    high, wide = shown.shape[:2]
+    figure = Figure(figsize=(8, 8 * high / wide), dpi=120)
+    FigureCanvasAgg(figure)
+    ax = figure.add_axes((0, 0, 1, 1))
+    x, y = np.array(given.job.section.size) - 0.5
+    ax.imshow(shown, cmap="gray", extent=(-0.5, x, y, -0.5), aspect="auto")
+    for k, rings in enumerate(outlines.values()):
+        for ring in rings:
+            ax.plot(*ring.T, color=colormaps["tab10"](k % 10), linewidth=1.2)
+    ax.set_axis_off()
+    figure.savefig(path)
+
+
+# ------------------------------------------------------------------ landmarks
+def _pairs(given: Export, place: Path) -> None:
+    section, volume = given.points[:, :2], given.points[:, 2:]
+    away = errors_um(volume, places_in_volume(given.refined, section))
+    pixels = section / np.array(given.job.pixel_mm)
+    table = np.column_stack([pixels, section, volume, away])
+    with (place / PAIRS).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([f"{value:.4f}" for value in row] for row in table)
+

@@ -1,0 +1,115 @@
+"""Sections as layers hold them, what is chosen beside them, and what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fireants_engine.errors import InputError
+from napari_fireants._histo_link import Guess, Guesses, Refined, SectionJob
+from napari_fireants._histo_pose import Pose
+from napari_fireants._layers import Snapshot, file_of
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What may be chosen beside section and volume. plane, side: "" for any."""
+
+    plane: str = ""
+    side: str = ""
+    tilt_deg: float = 15.0
+    piece: int = 0
+    labels: Layer | None = None
+
+
+@dataclass(eq=False)
+class Section:
+    """One section and all that is known of it. index: in a stack, None for a 2D image.
+
+    pairs: (section mm, volume mm), the latter None while it waits for its second click.
+    """
+
+    layer: Layer
+    index: int | None = None
+    found: Guesses | None = None
+    job: SectionJob | None = None
+    chosen: Guess | None = None
+    pose: Pose | None = None
+    refined: Refined | None = None
+    as_refined: bool = False
+    state: str = ""
+    pairs: list[tuple[np.ndarray, np.ndarray | None]] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.layer.name if self.index is None else f"{self.layer.name} [{self.index}]"
+
+    @property
+    def whole_pairs(self) -> np.ndarray:
+        """(n, 5): section mm x, y and volume mm x, y, z."""
+        rows = [np.concatenate(pair) for pair in self.pairs if pair[1] is not None]
+        return np.array(rows).reshape(-1, 5)
+
+    def forget(self) -> None:
+        """It was placed with other images or another pixel size."""
+        self.found = self.job = self.chosen = self.pose = self.refined = None
+        self.as_refined, self.pairs = False, []
+
+
+def sections_in(layer: Layer | None, layers: Sequence[Layer]) -> list[tuple[Layer, int | None]]:
+    """(layer, index) of the sections that go together with `layer`: those of its stack, or all 2D
+    images among `layers`."""
+    if layer is None:
+        return []
+    if layer.ndim == 3:
+        return [(layer, k) for k in range(_data(layer).shape[0])]
+    flat = [x for x in layers if hasattr(x, "contrast_limits") and x.ndim == 2]
+    return [(x, None) for x in flat]
+
+
+def pixel_of(layer: Layer) -> tuple[float, float] | None:
+    """Micrometres along x and y as the layer says; None where its scale is 1 and has no unit.
+
+    A scale without a unit counts in mm, as everywhere in the plugin.
+    """
+    linear = [np.asarray(layer.data_to_world(e)) for e in np.eye(layer.ndim)[-2:]]
+    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
+    out = []
+    for axis, end in zip((-2, -1), linear, strict=True):
+        unit = 1.0 * layer.units[axis]
+        length = float(np.linalg.norm((end - origin)[-2:]))
+        if unit.check("[length]"):
+            out.append(length * float(unit.to("micrometer").magnitude))
+        elif np.isclose(length, 1.0):
+            return None
+        else:
+            out.append(1000 * length)
+    return out[1], out[0]
+
+
+def section_at(layer: Layer, index: int | None) -> Snapshot:
+    """The section as it is now, in pixels of its own; nothing is read.
+
+    Raises InputError for a layer that is no image of two or three axes.
+    """
+    if layer.ndim not in (2, 3) or not hasattr(layer, "contrast_limits"):
+        raise InputError(f"{layer.name}: is no section; choose a 2D image or a stack of them.")
+    data, name = _data(layer), layer.name
+    if layer.ndim == 3:
+        index = min(index or 0, data.shape[0] - 1)
+        data, name = data[index], f"{layer.name} [{index}]"
+    rgb = bool(getattr(layer, "rgb", False))
+    size = data.shape[1], data.shape[0]
+    ones, origin = (1.0, 1.0), (0.0, 0.0)
+    path = file_of(layer) if layer.ndim == 2 else None
+    return Snapshot(name, data, rgb, False, size, ones, origin, np.eye(2), path)
+
+
+def _data(layer: Layer) -> np.ndarray:
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data

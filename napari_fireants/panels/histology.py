@@ -1,0 +1,273 @@
+"""The Histology dock: a section and a volume, Find the plane; then look, move, refine, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QProgressBar,
+    QSpinBox,
+    QWidget,
+)
+
+from napari_fireants._controller import controller_of
+from napari_fireants._fields import DecimalBox, Section, guard_wheel
+from napari_fireants._histo_pose import PLANES, SIDES
+from napari_fireants._histo_work import EXPORTING, PREPARING
+from napari_fireants._session import Progress
+from napari_fireants.panels._histo_candidates import Candidates
+from napari_fireants.panels._histo_plane import PlaneView
+from napari_fireants.panels._histo_stack import StackView
+from napari_fireants.panels._widgets import (
+    Dock,
+    LayerCombo,
+    Message,
+    button,
+    caption,
+    follow,
+    narrow_combo,
+    primary,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+TICK_MS = 60
+HINT = (
+    "Open a stained section (2D) and the volume it was cut from, such as an MRI of the same brain "
+    "(File > Open). To try it: File > Open Sample > napari-fireants > Section and brain."
+)
+FIND = "Search position, tilts and turn of the section in the volume: 5 to 20 s"
+ANY_SIDE = ("", *(side for pair in SIDES for side in pair))
+
+
+class HistologyPanel(Dock):
+    """Thin: what is given, at work and found is the controller's `histo`."""
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self.controller = controller_of(napari_viewer)
+        self.viewer, self.histo = self.controller.viewer, self.controller.histo
+        self._timer = QTimer(self)
+        self._timer.setInterval(TICK_MS)
+        self._timer.timeout.connect(self.histo.work.drain)
+        self._build()
+        self._connect()
+        self.reset_choices()
+        self._on_working()
+
+    # ---------------------------------------------------------------- build
+    def _build(self) -> None:
+        body, layout = self.column()
+        self.hint = Message()
+        layout.addWidget(self.hint)
+        layout.addWidget(self._given())
+        layout.addWidget(Section("More", self._more()))
+        self.run = primary("Find the plane")
+        self.run.clicked.connect(lambda: self._attempt(self.histo.find))
+        layout.addWidget(self.run)
+        row = QHBoxLayout()
+        self.hand = button(
+            "Place by hand",
+            "Begin with the chosen plane through the middle of the volume, without a search",
+            lambda: self._attempt(self.histo.by_hand),
+        )
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setAccessibleName("How far the work is")
+        self.stop = button("Stop", "End after this step; a fit keeps its best state",
+                           self.histo.work.stop)  # fmt: skip
+        row.addWidget(self.hand)
+        row.addWidget(self.bar, 1)
+        row.addWidget(self.stop)
+        layout.addLayout(row)
+        self.status, self.message = caption(), Message()
+        layout.addWidget(self.status)
+        layout.addWidget(self.message)
+        self.stack = StackView(self.histo)
+        self.candidates = Candidates(self.histo)
+        self.plane = PlaneView(self.histo)
+        for each in (self.stack, self.candidates, self.plane):
+            layout.addWidget(each)
+        layout.addStretch(1)
+        self.scroll = self.fill(body)
+
+    def _given(self) -> QWidget:
+        box = QWidget()
+        form = QFormLayout(box)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setVerticalSpacing(4)
+        self.section = LayerCombo("Section")
+        self.section.explain("A stained section, RGB or grey: a 2D image, or a stack of them")
+        self.volume = LayerCombo("Volume")
+        self.volume.explain("The grey 3D image that the section was cut from")
+        self.pixel = DecimalBox()
+        self.pixel.setRange(0.0, 100_000.0)
+        self.pixel.setDecimals(4)
+        self.pixel.setSuffix(" µm")
+        self.pixel.setSpecialValueText("?")
+        self.pixel.setAccessibleName("Pixel size of the section in micrometres")
+        self.pixel.setKeyboardTracking(False)
+        guard_wheel(self.pixel)
+        self.planes = narrow_combo("Plane")
+        self.planes.setToolTip("Near which plane the section was cut; any, where you do not know")
+        self.planes.addItems(["any plane", *PLANES])
+        self.sides = narrow_combo("Seen from")
+        self.sides.setToolTip(
+            "Which side of the plane the slide shows. Left and right of a symmetric brain look "
+            "alike: say it where you know it"
+        )
+        self.sides.addItems(["either side", *(f"from {side}" for side in ANY_SIDE[1:])])
+        row = QHBoxLayout()
+        row.addWidget(self.planes)
+        row.addWidget(self.sides)
+        form.addRow("Section", self.section)
+        form.addRow("Pixel", self.pixel)
+        form.addRow("Volume", self.volume)
+        form.addRow("Cut", row)
+        return box
+
+    def _more(self) -> QWidget:
+        box = QWidget()
+        form = QFormLayout(box)
+        form.setContentsMargins(0, 4, 0, 4)
+        self.labels = LayerCombo("Regions", optional=True)
+        self.labels.explain("A label layer of the volume: its outlines are drawn on the section "
+                            "once it is fitted, and exported")  # fmt: skip
+        self.tilt = DecimalBox()
+        self.tilt.setRange(0.0, 30.0)
+        self.tilt.setDecimals(1)
+        self.tilt.setSuffix("°")
+        self.tilt.setValue(self.histo.options.tilt_deg)
+        self.tilt.setAccessibleName("Largest tilt in degrees")
+        self.tilt.setToolTip("How oblique the cut may be about each edge; the search goes somewhat "
+                             "further by itself")  # fmt: skip
+        self.piece = QSpinBox()
+        self.piece.setRange(0, 99)
+        self.piece.setSpecialValueText("all")
+        self.piece.setValue(self.histo.options.piece)
+        self.piece.setAccessibleName("Piece of the slide")
+        self.piece.setToolTip("Where a slide shows several sections: which one counts, numbered "
+                              "from left to right")  # fmt: skip
+        for each in (self.tilt, self.piece):
+            guard_wheel(each)
+            each.setKeyboardTracking(False)
+        form.addRow("Regions", self.labels)
+        form.addRow("Tilt up to", self.tilt)
+        form.addRow("Piece", self.piece)
+        return box
+
+    def _connect(self) -> None:
+        histo, work = self.histo, self.histo.work
+        follow(self, histo.changed, self._on_changed)
+        follow(self, histo.placed, self._refresh)
+        follow(self, work.working, self._on_working)
+        follow(self, work.progressed, self._on_progress)
+        follow(self, work.told, self._on_told)
+        self.section.chosen.connect(lambda layer: histo.choose_section(layer))
+        self.volume.chosen.connect(histo.choose_volume)
+        self.labels.chosen.connect(lambda layer: histo.set_options(labels=layer))
+        self.pixel.valueChanged.connect(lambda value: histo.set_pixel_um(value or None))
+        self.planes.currentIndexChanged.connect(
+            lambda k: histo.set_options(plane=("", *PLANES)[k])
+        )
+        self.sides.currentIndexChanged.connect(lambda k: histo.set_options(side=ANY_SIDE[k]))
+        self.tilt.valueChanged.connect(lambda value: histo.set_options(tilt_deg=value))
+        self.piece.valueChanged.connect(lambda value: histo.set_options(piece=value))
+        session = self.controller.session
+        session.busy_changed.connect(self._refresh)
+        session.state_changed.connect(self._refresh)
+        self.destroyed.connect(work.stop)
+        for combo, index in (
+            (self.planes, ("", *PLANES).index(histo.options.plane)),
+            (self.sides, ANY_SIDE.index(histo.options.side)),
+        ):
+            _set(combo, index)
+
+    def _attempt(self, action: Any) -> None:
+        self.histo.work.attempt(action)
+
+    # ---------------------------------------------------------------- layers
+    def reset_choices(self, event: Any = None) -> None:
+        """napari calls this when layers come, go or are renamed."""
+        histo = self.histo
+        others = [x for x in self.viewer.layers if x not in histo.scene.own]
+        histo.forget_gone()
+        images = [x for x in others if hasattr(x, "rgb") and x.ndim in (2, 3)]
+        sections = [x for x in images if x.ndim == 2 or x.rgb]
+        volumes = [x for x in images if x.ndim == 3 and not x.rgb]
+        self.section.offer(images, histo.layer or next(iter(sections), None))
+        self.volume.offer(images, histo.volume or next(iter(volumes), None))
+        labels = [x for x in others if not hasattr(x, "rgb") and hasattr(x, "brush_size")]
+        self.labels.offer([x for x in labels if x.ndim == 3], histo.options.labels)
+        self.hint.say("" if sections and volumes else HINT, "note")
+        self._on_changed()
+
+    # ---------------------------------------------------------------- what happens
+    def _on_changed(self) -> None:
+        histo = self.histo
+        self.section.blockSignals(True)
+        self.section.choose(histo.layer)
+        self.section.blockSignals(False)
+        self.pixel.blockSignals(True)
+        self.pixel.setValue(histo.pixel_um or 0.0)
+        self.pixel.blockSignals(False)
+        origin = "As typed" if histo.pixel_typed else "As the layer says"
+        self.pixel.setToolTip(
+            f"{origin}: micrometres from one pixel of the section to the next"
+            if histo.pixel_um
+            else "The layer does not say how large a pixel is, and it is never guessed: type it"
+        )
+        self.pixel.setEnabled(histo.layer is not None)
+        self._refresh()
+
+    def _on_working(self) -> None:
+        if self.histo.work.task:
+            self._timer.start()
+            self.bar.setRange(0, 0)
+        else:
+            self._timer.stop()
+            self.status.setText("")
+        self._refresh()
+
+    def _on_progress(self, progress: Progress) -> None:
+        known = 0 < progress.fraction < 1 and "Searching" not in progress.text
+        self.bar.setRange(0, 1000 if known else 0)
+        if known:
+            self.bar.setValue(round(1000 * progress.fraction))
+        self.status.setText(progress.text)
+
+    def _on_told(self, sentence: str, tone: str) -> None:
+        self.message.say(sentence, tone)
+
+    def _refresh(self, *_: object) -> None:
+        histo, session = self.histo, self.controller.session
+        task, busy, problem = histo.work.task, session.busy, histo.problem
+        why = f"{session.busy_with}; wait, or stop it." if busy and not task else problem
+        for each, tip in ((self.run, FIND), (self.hand, self.hand.toolTip())):
+            each.setEnabled(not busy and not problem)
+            if each is self.run:
+                each.setToolTip(why or tip)
+        self.hand.setVisible(not task)
+        self.stop.setVisible(bool(task) and task not in (PREPARING, EXPORTING))
+        self.bar.setVisible(bool(task))
+        self.status.setVisible(bool(task or why))
+        if not task:
+            self.status.setText(why)
+        for each in (self.section, self.volume, self.pixel, self.planes, self.sides, self.piece):
+            each.setEnabled(not task and (each is not self.pixel or histo.layer is not None))
+
+    def export_in(self, folder: Path) -> None:
+        """What Export does once a folder is chosen."""
+        self._attempt(lambda: self.histo.export(folder))
+
+
+def _set(combo: QComboBox, index: int) -> None:
+    combo.blockSignals(True)
+    combo.setCurrentIndex(index)
+    combo.blockSignals(False)

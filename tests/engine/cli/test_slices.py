@@ -1,0 +1,79 @@
+"""`fireants-engine histology slice`: a section and a volume in, a folder out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fireants_engine.cli.main import main
+from fireants_engine.io import load_image, save_affine
+from fireants_engine.io.images import save_image
+from fireants_engine.transforms import Affine
+from tests.engine.workflows.slice_phantom import brain, cut, true_affine
+
+QUICK = (
+    "--set", "stages.plane.pyramid.levels=[{shrink: 2, max_steps: 4}]",
+    "--set", "stages.in-plane.pyramid.levels=[{shrink: 2, max_steps: 4}]",
+)  # fmt: skip
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> tuple[Any, list[Path]]:
+    """A section with its slide, its volume and the affine map between them as files."""
+    section, image = cut(brain(), seed=2, elastic_px=0.0, tears=0, missing=0.0)
+    paths = [tmp_path / name for name in ("slide.png", "brain.nii.gz", "start.mat")]
+    save_image(image, paths[0])
+    save_image(brain(), paths[1])
+    save_affine(Affine(true_affine(section, section.rgb.shape)), paths[2])
+    return section, paths
+
+
+def run(*words: Any) -> int:
+    return main(["histology", "slice", *map(str, words)])
+
+
+def test_the_folder_is_a_run_with_candidates(
+    given: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section, (slide, volume, start) = given
+    labels = tmp_path / "labels.nii.gz"
+    save_image(type(brain())((brain().data > 60).byte(), brain().grid), labels)
+    out = tmp_path / "out"
+    code = run(
+        slide, volume, "-o", out, "--pixel-size", 1.5, "--init", start, "--labels", labels,
+        "--threads", 1, *QUICK,
+    )  # fmt: skip
+    assert code == 0
+    assert "The section is coronal, tilted by" in capsys.readouterr().out
+    (only,) = json.loads((out / "candidates.json").read_text())["candidates"]
+    assert only["plane"] == "coronal"
+    assert set(np.unique(load_image(out / "warped_labels.tif").data)) == {0, 1}
+    points, moved = tmp_path / "points.csv", tmp_path / "moved.csv"
+    chosen = section.points_mm[:20]
+    points.write_text("x,y,z\n" + "".join(f"{x},{y},0\n" for x, y in chosen))
+    assert main(["points", str(out), str(points), "-o", str(moved)]) == 0
+    there = np.loadtxt(moved, delimiter=",", skiprows=1)
+    assert np.median(np.linalg.norm(there - section.truth(chosen), axis=1)) < 3  # a voxel
+
+
+def test_what_cannot_be_done_is_one_sentence(
+    given: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, (slide, volume, start) = given
+    out = tmp_path / "out"
+    for words, sentence in (
+        ((slide, volume), "give --pixel-size"),
+        ((slide, volume, "--pixel-size", 12), "larger than brain.nii.gz"),
+        ((slide, volume, "--pixel-size", 1.5, "--component", 4), "there is no piece 4"),
+        ((volume, volume), "brain.nii.gz"),
+        ((slide, slide, "--pixel-size", 1.5, "--init", start), "3D volume of one channel"),
+    ):
+        assert run(*words, "-o", out, "--threads", 1) == 2
+        told = capsys.readouterr().err
+        assert sentence in told
+        assert told.count("\n") <= 2
+        assert not out.exists()
