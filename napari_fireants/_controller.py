@@ -203,7 +203,7 @@ class Controller:
         if "epi" in vars(self):
             self.epi.make_room()
         if "histo" in vars(self):
-            self.histo.put_away()
+            self.histo.make_room()
         self.keeper.recall.begin()
         with self.hold_painting():
             self.scene.begin(roles.fixed, roles.moving, fixed)

@@ -187,7 +187,7 @@ class Histo:
 
         def done(found: Guesses) -> None:
             self._read = volume, found.prepared.volume
-            section.forget()
+            section.unplace()
             section.found, section.job = found, job
             section.chosen, section.pose = found.guesses[0], found.guesses[0].pose
             self.show()
@@ -197,45 +197,45 @@ class Histo:
 
     def choose(self, guess: Guess) -> None:
         """Show a candidate as it was found; a step that can be undone."""
-        self._put("Choose a plane", guess.pose, guess)
+        self._step_to("Choose a plane", pose=guess.pose, chosen=guess, as_refined=False)
 
     # ------------------------------------------------------------ moving it
     def move(self, name: str, change: Callable[[Pose], Pose], merge: object = None) -> None:
         """Move by hand, as a step of that name; does nothing before there is a pose."""
         section = self.section
         if section is not None and section.pose is not None and not self.work.task:
-            self._put(name, change(section.pose), section.chosen, merge)
+            self._step_to(name, merge, pose=change(section.pose), as_refined=False)
 
     def reset(self) -> None:
         """Back to the chosen candidate."""
         section = self.section
         if section is not None and section.chosen is not None:
-            self._put("Reset the plane", section.chosen.pose, section.chosen)
+            self._step_to("Reset the plane", pose=section.chosen.pose, as_refined=False)
 
-    def _put(self, name: str, pose: Pose, chosen: Guess | None, merge: object = None) -> None:
+    def show_refined(self, on: bool) -> None:
+        """The plane as it was fitted, or as it was placed before."""
+        section = self.section
+        if section is not None and section.refined is not None and section.as_refined != on:
+            fitted = section.refined
+            pose = fitted.pose if on else fitted.started
+            self._step_to("As fitted" if on else "As placed", pose=pose, as_refined=on)
+
+    def _step_to(self, name: str, merge: object = None, **after: Any) -> None:
+        """Change what is known of the section, as a step that can be taken back."""
         section = self.section
         if section is None or section.found is None:
             return
-        found = section.found
-        before = section.pose, section.chosen, section.as_refined, section.refined
+        found, before = section.found, {key: getattr(section, key) for key in after}
 
-        def put(*values: Any) -> None:
+        def put(values: dict[str, Any]) -> None:
             if section.found is found:
-                section.pose, section.chosen, section.as_refined, section.refined = values
+                for key, value in values.items():
+                    setattr(section, key, value)
                 if section is self.section:
                     self._show_pose()
 
-        after = pose, chosen, False, section.refined
-        self.undo.push(name, lambda: put(*before), lambda: put(*after), merge)
-        put(*after)
-
-    def show_refined(self, on: bool) -> None:
-        """The plane as it was fitted, or as it was placed."""
-        section = self.section
-        if section is not None and section.refined is not None and section.as_refined != on:
-            section.as_refined = on
-            section.pose = section.refined.pose if on else section.refined.started
-            self._show_pose()
+        self.undo.push(name, lambda: put(before), lambda: put(after), merge)
+        put(after)
 
     def show(self) -> None:
         """The chosen section on the canvas, if it was placed."""
@@ -252,6 +252,12 @@ class Histo:
         """Hide section and plane; choosing the section again brings them back."""
         self.hand.use("")
         self.scene.put_away()
+        self.placed.emit()
+
+    def make_room(self) -> None:
+        """A registration needs the canvas."""
+        if self.scene.on:
+            self.put_away()
 
     def _show_pose(self) -> None:
         section = self.section
@@ -273,20 +279,10 @@ class Histo:
         assert found is not None
         assert pose is not None
         source = None if labels is None else snapshot(labels)
-        chosen, fitted = section.chosen, section.refined
 
         def done(refined: Refined) -> None:
-            before = pose, chosen, False, fitted
-            after = refined.pose, chosen, True, refined
-
-            def put(*values: Any) -> None:
-                if section.found is found:
-                    section.pose, section.chosen, section.as_refined, section.refined = values
-                    if section is self.section:
-                        self._show_pose()
-
-            self.undo.push("Refine", lambda: put(*before), lambda: put(*after))
-            put(*after)
+            if section is self.section:
+                self._step_to("Refine", pose=refined.pose, refined=refined, as_refined=True)
             self.work.told.emit(" ".join(refined.notes), "note")
 
         def work(link: Any) -> Refined | None:
@@ -326,8 +322,8 @@ class Histo:
     def export(self, folder: Path) -> None:
         """Write everything of the fitted section into a folder."""
         section, job = self._ready(), self._job_now()
-        if section.refined is None or section.found is None:
-            raise InputError("Refine first; what is exported is the fitted section.")
+        if section.refined is None or section.found is None or not section.as_refined:
+            raise InputError("Refine first: what is exported is the fitted section.")
         chosen = section.chosen
         others = [one.found for one in section.found.guesses if one is not chosen and one.found]
         labels = self.options.labels

@@ -145,4 +145,3 @@ def _pairs(given: Export, place: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows([f"{value:.4f}" for value in row] for row in table)
-

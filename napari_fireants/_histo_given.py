@@ -32,7 +32,8 @@ class Options:
 class Section:
     """One section and all that is known of it. index: in a stack, None for a 2D image.
 
-    pairs: (section mm, volume mm), the latter None while it waits for its second click.
+    pairs: (section mm, volume mm), the latter None while it waits for its second click; turn: how
+    often all was forgotten.
     """
 
     layer: Layer
@@ -44,6 +45,7 @@ class Section:
     refined: Refined | None = None
     as_refined: bool = False
     state: str = ""
+    turn: int = 0
     pairs: list[tuple[np.ndarray, np.ndarray | None]] = field(default_factory=list)
 
     @property
@@ -56,10 +58,15 @@ class Section:
         rows = [np.concatenate(pair) for pair in self.pairs if pair[1] is not None]
         return np.array(rows).reshape(-1, 5)
 
-    def forget(self) -> None:
-        """It was placed with other images or another pixel size."""
+    def unplace(self) -> None:
+        """Where it lies is not known any more; landmarks stay."""
         self.found = self.job = self.chosen = self.pose = self.refined = None
-        self.as_refined, self.pairs = False, []
+        self.as_refined = False
+
+    def forget(self) -> None:
+        """It belongs to another volume, or its pixels have another size."""
+        self.unplace()
+        self.pairs, self.turn = [], self.turn + 1
 
 
 def sections_in(layer: Layer | None, layers: Sequence[Layer]) -> list[tuple[Layer, int | None]]:

@@ -126,9 +126,7 @@ def find(job: SectionJob, volume: Volume | None, link: HistoLink) -> Guesses:
     )  # fmt: skip
     _go_on(link)
     link.progress(Progress(text=f"Comparing the best {len(found)}", fraction=0.8))
-    found = slices.compared(
-        prepared.sheet, prepared.volume.image, found, execution_on(job.device)
-    )
+    found = slices.compared(prepared.sheet, prepared.volume.image, found, execution_on(job.device))
     _go_on(link)
     if not found:
         raise InputError(f"{job.section.name}: nothing in {job.volume.name} is like it.")
@@ -142,9 +140,7 @@ def _guess(prepared: Prepared, one: slices.Candidate) -> Guess:
     return Guess(pose, one.score, one, _card(prepared, pose))
 
 
-def _unlike(
-    prepared: Prepared, found: tuple[slices.Candidate, ...]
-) -> list[slices.Candidate]:
+def _unlike(prepared: Prepared, found: tuple[slices.Candidate, ...]) -> list[slices.Candidate]:
     """Of those that came to lie in one place only the best."""
     kept: list[slices.Candidate] = []
     poses: list[Pose] = []

@@ -68,10 +68,10 @@ class Pairs:
             self._put("Remove a landmark", section, section.pairs[:-1])
 
     def _put(self, name: str, section: Section, now: list[Any]) -> None:
-        before, found = section.pairs, section.found
+        before, turn = section.pairs, section.turn
 
         def put(pairs: list[Any]) -> None:
-            if section.found is found:
+            if section.turn == turn:
                 section.pairs = pairs
                 self.measure()
 

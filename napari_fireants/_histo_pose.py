@@ -129,7 +129,9 @@ class Pose:
         leans = np.clip((first_deg, second_deg), -STEEPEST, STEEPEST)
         wanted[[a, b]], wanted[axis] = np.tan(np.radians(leans)), 1.0
         wanted *= np.sign(self.normal[axis]) / np.linalg.norm(wanted)
-        return replace(self, matrix=about(_between(self.normal, wanted), self.point_mm) @ self.matrix)
+        return replace(
+            self, matrix=about(_between(self.normal, wanted), self.point_mm) @ self.matrix
+        )
 
 
 def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -140,7 +142,9 @@ def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     return np.eye(3) + cross + cross @ cross / (1.0 + cosine)
 
 
-def standard_pose(plane: str, side: str | None, point_mm: np.ndarray, middle_mm: np.ndarray) -> Pose:
+def standard_pose(
+    plane: str, side: str | None, point_mm: np.ndarray, middle_mm: np.ndarray
+) -> Pose:
     """An upright plane through `point_mm`, head or face up, as is usual in atlases.
 
     side: from where it is seen; None: coronal from the front, axial from below, sagittal from the

@@ -89,6 +89,9 @@ class HistoScene(Stack):
         self._arrange()
         self.fit()
         self._cut_now()
+        layer = self._layer("plane")
+        if layer is not None:
+            layer.refresh(highlight=False, extent=False)
 
     def _flat_view(self) -> None:
         """The canvas shows the last two axes, as 2D layers need it."""
@@ -130,7 +133,7 @@ class HistoScene(Stack):
         return np.array([size[0] + gap, 0.0]) if below > beside else np.array([0.0, size[1] + gap])
 
     def _image(self, part: str, data: np.ndarray, **look: Any) -> None:
-        title = self._name if part == "section" else "The volume on its plane"
+        title = f"{self._name}, shown" if part == "section" else "The volume on its plane"
         layer, rgb = self._layer(part), data.ndim == 3
         if layer is not None and (layer.data.shape != data.shape or layer.rgb != rgb):
             self.viewer.layers.remove(layer)
@@ -308,8 +311,8 @@ class HistoScene(Stack):
         colour = ORANGE if part == "marks" else BLUE
         layer = Points(
             np.zeros((0, 2)), name=f"Landmarks, {'section' if part == 'marks' else 'plane'}",
-            features={"number": np.zeros(0, int)}, size=max(prepared.shape) / 50, symbol="cross",
-            face_color=colour, border_width=0.0,
+            features={"number": np.zeros(0, int)}, size=max(prepared.shape) / 25, symbol="cross",
+            face_color=colour, border_color="black", border_width=0.1,
             text={"string": "{number:d}", "color": colour, "size": 10, "translation": (-8, 0)},
             **self._place(part),
         )  # fmt: skip

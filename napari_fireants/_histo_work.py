@@ -63,8 +63,8 @@ class Work:
                 done(value)
             self.working.emit()
 
-        self.session.submit(lambda: _outcome(work, link), ended, task, link.stop)
         self.task = task
+        self.session.submit(lambda: _outcome(work, link), ended, task, link.stop)
         self.told.emit("", "note")
         self.working.emit()
 

@@ -144,6 +144,6 @@ def section_and_brain() -> list[LayerData]:
     made = load_sections().cut_section(
         array, voxel_to_mm, seed=SECTION_SEED, pixel_mm=SECTION_PIXEL_MM
     )
-    pixel = 1000 * SECTION_PIXEL_MM
-    place = {"name": "Section", "rgb": True, "scale": (pixel,) * 2, "units": ("um", "um")}
+    place = {"name": "Section", "rgb": True, "scale": (SECTION_PIXEL_MM,) * 2}
+    place |= {"units": ("mm", "mm"), "axis_labels": ("y", "x")}
     return [(array, look | {"visible": False}, kind), (made.rgb, place, "image")]

@@ -76,7 +76,10 @@ class Candidates(QWidget):
                 f"{guess.pose.plane.capitalize()}, tilted {guess.pose.tilt_deg:.1f}°\n"
                 f"seen from {guess.pose.seen_from}\nscore {guess.score:.3f}"
             )
-            item = QListWidgetItem(QIcon(_pixmap(guess.picture)), words)
+            pixmap, icon = _pixmap(guess.picture), QIcon()
+            for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):
+                icon.addPixmap(pixmap, mode)
+            item = QListWidgetItem(icon, words)
             item.setToolTip(guess.pose.sentence())
             item.setSizeHint(QSize(0, ROW))
             self.cards.addItem(item)

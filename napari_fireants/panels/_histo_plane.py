@@ -35,6 +35,11 @@ from napari_fireants.panels._widgets import (
     primary,
 )
 
+EXPORT = (
+    "The volume on the section's pixels, outlines of regions, landmarks, transforms and a report, "
+    "into a folder"
+)
+AWAY = "Hide section and plane; the layers look as before"
 MOVE_TIP = (
     "Drag the plane on the canvas: with Shift it turns, with Ctrl it scales. Keys: " + KEYS_OF_HAND
 )
@@ -69,11 +74,8 @@ class PlaneView(QWidget):
         layout.addWidget(self.fitted)
         layout.addWidget(self.numbers)
         layout.addWidget(Section("Landmarks", self.marks))
-        self.export = button("Export…", "The volume on the section's pixels, outlines of regions, "
-                             "landmarks, transforms and a report, into a folder",
-                             self._export)  # fmt: skip
-        self.away = button("Put away", "Hide section and plane; the layers look as before",
-                           histo.put_away)  # fmt: skip
+        self.export = button("Export…", EXPORT, self._export)
+        self.away = button("Put away", "", self._show_or_hide)
         row = QHBoxLayout()
         row.addWidget(self.export)
         row.addWidget(self.away)
@@ -86,7 +88,17 @@ class PlaneView(QWidget):
         start = str(Path.cwd() / "section_in_volume")
         path, _ = QFileDialog.getSaveFileName(self, "Export into a new folder", start)
         if path:
-            self._histo.work.attempt(lambda: self._histo.export(Path(path)))
+            self.export_in(Path(path))
+
+    def export_in(self, folder: Path) -> None:
+        """What Export does once a folder is chosen."""
+        self._histo.work.attempt(lambda: self._histo.export(folder))
+
+    def _show_or_hide(self) -> None:
+        if self._histo.scene.on:
+            self._histo.put_away()
+        else:
+            self._histo.show()
 
     def _refresh(self) -> None:
         histo, section = self._histo, self._histo.section
@@ -102,14 +114,15 @@ class PlaneView(QWidget):
         self.fitted.setChecked(section is not None and section.as_refined)
         self.fitted.blockSignals(False)
         self.numbers.setText("" if fitted is None else numbers_of(fitted))
-        self.export.setEnabled(idle and fitted is not None)
-        tip = "" if fitted is not None else "Refine first. "
-        self.export.setToolTip(
-            f"{tip}The volume on the section's pixels, outlines of regions, landmarks, transforms "
-            "and a report, into a folder"
-        )
+        ready = section is not None and section.as_refined
+        self.export.setEnabled(idle and ready)
+        self.export.setToolTip(EXPORT if ready else f"Refine first. {EXPORT}")
+        shown = histo.scene.on
+        self.away.setText("Put away" if shown else "Show again")
+        self.away.setToolTip(AWAY if shown else "Section and plane on the canvas again")
         for each in (self.hand, self.marks, self.fitted, self.away):
-            each.setEnabled(not histo.work.task)
+            each.setEnabled(not histo.work.task and (shown or each is self.away))
+        self.look.setEnabled(shown)
 
 
 class Look(QWidget):
@@ -237,7 +250,7 @@ class MoveView(QWidget):
             return
         values = (pose.position_mm, *pose.tilts_deg)
         ways = [WAYS[k] for k in (pose.axis, *pose.tilt_axes)]
-        names = ("Position, {}", "Tilt, {}", "Tilt, {}")
+        names = ("Place, {}", "Tilt, {}", "Tilt, {}")
         boxes = (self.position, *self.tilts)
         for label, name, way, box, value in zip(
             self._names, names, ways, boxes, values, strict=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
@@ -124,8 +123,10 @@ class HistologyPanel(Dock):
         )
         self.sides.addItems(["either side", *(f"from {side}" for side in ANY_SIDE[1:])])
         row = QHBoxLayout()
-        row.addWidget(self.planes)
-        row.addWidget(self.sides)
+        row.setSpacing(3)
+        for each in (self.planes, self.sides):
+            each.setMinimumContentsLength(5)
+            row.addWidget(each)
         form.addRow("Section", self.section)
         form.addRow("Pixel", self.pixel)
         form.addRow("Volume", self.volume)
@@ -173,9 +174,7 @@ class HistologyPanel(Dock):
         self.volume.chosen.connect(histo.choose_volume)
         self.labels.chosen.connect(lambda layer: histo.set_options(labels=layer))
         self.pixel.valueChanged.connect(lambda value: histo.set_pixel_um(value or None))
-        self.planes.currentIndexChanged.connect(
-            lambda k: histo.set_options(plane=("", *PLANES)[k])
-        )
+        self.planes.currentIndexChanged.connect(lambda k: histo.set_options(plane=("", *PLANES)[k]))
         self.sides.currentIndexChanged.connect(lambda k: histo.set_options(side=ANY_SIDE[k]))
         self.tilt.valueChanged.connect(lambda value: histo.set_options(tilt_deg=value))
         self.piece.valueChanged.connect(lambda value: histo.set_options(piece=value))
@@ -261,10 +260,6 @@ class HistologyPanel(Dock):
             self.status.setText(why)
         for each in (self.section, self.volume, self.pixel, self.planes, self.sides, self.piece):
             each.setEnabled(not task and (each is not self.pixel or histo.layer is not None))
-
-    def export_in(self, folder: Path) -> None:
-        """What Export does once a folder is chosen."""
-        self._attempt(lambda: self.histo.export(folder))
 
 
 def _set(combo: QComboBox, index: int) -> None:

@@ -63,7 +63,9 @@ def test_the_manifest_is_valid(repo_root: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("key", ["brain_pair", "epi_pair", "phantom_2d", "phantom_3d", "section_and_brain"])
+@pytest.mark.parametrize(
+    "key", ["brain_pair", "epi_pair", "phantom_2d", "phantom_3d", "section_and_brain"]
+)
 def test_samples_can_be_registered(key: str) -> None:
     from napari.layers import Layer
 

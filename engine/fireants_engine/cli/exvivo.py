@@ -66,6 +66,7 @@ def exvivo(args: argparse.Namespace) -> int:
     dead, living = load_image(args.exvivo), load_image(args.invivo)
     dead = dead.with_mask(None if args.exvivo_mask is None else load_image(args.exvivo_mask))
     labels = None if args.labels is None else load_image(args.labels)
+    w.check_brains(dead, living, labels, args.hemisphere, args.improper)
     how = {"recipe": recipe, "execution": execution}
     control = Control()
     with Progress(args.quiet) as progress, stop_on_interrupt(control, progress):

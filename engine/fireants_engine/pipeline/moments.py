@@ -19,6 +19,8 @@ _NOISE = 4.0
 """Robust standard deviations of the outer faces above which there may be tissue."""
 _PIECE = 0.2
 """Least share of what stands out that hangs together, or it is noise."""
+_SPECK = 1e-3
+"""Least share of the image (or its mask) that is tissue."""
 NEARLY_EQUAL = 1.1
 """Ratio of neighbouring second moments below which the axes are said to be unstable."""
 _UNSURE = 1.3
@@ -43,8 +45,8 @@ def foreground(image: Tensor, mask: Tensor | None = None) -> Tensor:
 
     image: (1, C, *spatial), normalised so that the background is 0. Background is what stays
     below half of Otsu's threshold of |intensity|, below 4 robust standard deviations of the
-    outer faces (at most half of the range), or below 5% of the range. With a mask, only what lies in it. All false where
-    nothing stands out, or only scattered voxels.
+    outer faces (at most half of the range), or below 5% of the range. With a mask, only what
+    lies in it. All false where nothing stands out, or only scattered voxels.
     """
     from scipy import ndimage
     from skimage.filters import threshold_otsu
@@ -62,11 +64,22 @@ def foreground(image: Tensor, mask: Tensor | None = None) -> Tensor:
     above_noise = min(_NOISE * noise, 0.5 * channels)
     least = max(0.5 * float(threshold_otsu(values)), above_noise, _FLOOR * channels)
     found = inside & (total > least)
-    pieces, count = ndimage.label(found)
-    if count > 1:
-        sizes = np.bincount(pieces.ravel())[1:]
-        found = (pieces == 1 + int(sizes.argmax())) & (sizes.max() > _PIECE * sizes.sum())
-    return torch.from_numpy(ndimage.binary_fill_holes(found) & inside).to(image.device)
+    pieces = _pieces(found)
+    sizes = np.bincount(pieces.ravel(), minlength=2)[1:]
+    if sizes.max() < max(_PIECE * sizes.sum(), _SPECK * inside.sum()):
+        return torch.zeros(total.shape, dtype=torch.bool, device=image.device)
+    found = pieces == 1 + int(sizes.argmax())
+    filled = np.asarray(ndimage.binary_fill_holes(found), dtype=bool)
+    return torch.from_numpy(filled & inside).to(image.device)
+
+
+def _pieces(found: np.ndarray) -> np.ndarray:
+    """Number of the connected piece of every voxel, 0 outside."""
+    from scipy import ndimage
+
+    pieces = np.empty(found.shape, np.int32)
+    ndimage.label(found, output=pieces)
+    return pieces
 
 
 def mass_of(image: Tensor, mask: Tensor | None, grid: Grid, kind: str) -> Tensor:

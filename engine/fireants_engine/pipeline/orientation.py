@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -171,9 +172,9 @@ class Search:
                 chosen.append(pool[k])
             if len(chosen) == _KEPT * kinds:
                 break
-        chosen = _unlike(self._refined(self.coarse, chosen, np.radians([10.0, 5.0, 2.5])))
+        chosen = _unlike(self._refined(self.coarse, chosen, (10.0, 5.0, 2.5)))
         chosen = chosen[: _FINISHED * kinds]
-        return _unlike(self._refined(self.fine, chosen, np.radians([2.0, 1.0])))
+        return _unlike(self._refined(self.fine, chosen, (2.0, 1.0)))
 
     def _covering(self) -> list[Affine]:
         dim = self.coarse.fixed_grid.dim
@@ -185,7 +186,7 @@ class Search:
         return [Affine.about(self.scale * turn, moving - fixed, fixed) for turn in turns]
 
     def _refined(
-        self, pair: Pair, starts: Sequence[Affine], angles: Sequence[float]
+        self, pair: Pair, starts: Sequence[Affine], degrees: Sequence[float]
     ) -> list[Affine]:
         """Every start moved to where no step improves it, best first."""
         if not starts:
@@ -194,7 +195,7 @@ class Search:
         centre = self.bodies[0].centre_mm
         radius = float(np.sqrt(self.bodies[0].spread.sum()))
         best, scores = list(starts), many(pair, starts, self.measure, self.ctx)
-        for angle in angles:
+        for angle in map(math.radians, degrees):
             shifts = np.concatenate([np.eye(dim), -np.eye(dim)]) * radius * angle
             moves = [Affine.about(turn, np.zeros(dim), centre) for turn in small_turns(dim, angle)]
             moves += [Affine.about(np.eye(dim), shift, centre) for shift in shifts]

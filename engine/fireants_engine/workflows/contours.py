@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from fireants_engine.geometry import Grid, apply_matrix
 from fireants_engine.transforms import Affine
 
 if TYPE_CHECKING:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
 POINTS = 500
 """Of an outline, evenly along its length."""
@@ -26,6 +26,7 @@ KEPT = 4
 SEPARATE_DEG = 15.0
 FLAT, ROUND = 0.01, 0.5
 _SHORT = 0.02
+_DENSE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,22 +35,19 @@ class Outline:
 
     centre: (2,) mean place of the filled region; root: (2, 2) square root of its covariance, so
     that `root^-1 (x - centre)` is white; points: (n, 2) on the border, evenly along its length;
-    normals: (n, 2) unit vectors across it; diameter: of the circle of the same area.
+    normals: (n, 2) unit vectors across it; dense: (4 n, 2) on the border, so that distances from
+    it are not those from the next point; diameter: of the circle of the same area.
     """
 
     centre: np.ndarray
     root: np.ndarray
     points: np.ndarray
     normals: np.ndarray
+    dense: np.ndarray
     diameter: float
 
     def white(self, points: np.ndarray) -> np.ndarray:
         return (points - self.centre) @ np.linalg.inv(self.root).T
-
-    def tree(self) -> cKDTree:
-        from scipy.spatial import cKDTree
-
-        return cKDTree(self.points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +84,16 @@ def outline_of(mask: np.ndarray, grid: Grid, points: int = POINTS) -> Outline:
     root = vectors @ np.diag(np.sqrt(values)) @ vectors.T
     soft = ndimage.gaussian_filter(np.pad(filled, 3).astype(np.float64), 1.0)
     curves = [apply_matrix(to_mm, line - 3) for line in find_contours(soft, 0.5)]
-    places, normals = _even(curves, points)
+    dense, across = _even(curves, _DENSE * points)
     area = len(rows) * float(np.prod(grid.spacing_mm))
-    return Outline(rows.mean(axis=0), root, places, normals, 2 * math.sqrt(area / math.pi))
+    return Outline(
+        rows.mean(axis=0), root, dense[::_DENSE], across[::_DENSE], dense,
+        2 * math.sqrt(area / math.pi),
+    )  # fmt: skip
 
 
 def _even(curves: Sequence[np.ndarray], points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points and normals of closed curves, evenly by arc length; short curves are left out."""
+    """Points and unit vectors across closed curves, evenly along them; short ones are left out."""
     lengths = [float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum()) for line in curves]
     longest = max(lengths)
     places, normals = [], []
@@ -137,11 +138,11 @@ def turn_scores(
     fixed: Outline, moving: Outline, mirrored: bool, step_deg: float = STEP_DEG
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turns in degrees and the Chamfer distance of the whitened outlines at each."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     thin = slice(None, None, max(1, len(fixed.points) // 250))
     own, other = fixed.white(fixed.points)[thin], moving.white(moving.points)[thin]
-    tree, back = cKDTree(other), cKDTree(own)
+    tree, back = KDTree(other), KDTree(own)
     turns = np.arange(0.0, 360.0, step_deg)
     scores = [_chamfer(own, other, tree, back, turn(t, mirrored)) for t in turns]
     return turns, np.array(scores)
@@ -154,7 +155,7 @@ def turn(degrees: float, mirrored: bool) -> np.ndarray:
 
 
 def _chamfer(
-    own: np.ndarray, other: np.ndarray, tree: cKDTree, back: cKDTree, by: np.ndarray
+    own: np.ndarray, other: np.ndarray, tree: KDTree, back: KDTree, by: np.ndarray
 ) -> float:
     """Trimmed mean distance both ways of `by own` and `other`."""
     return (_trimmed(tree.query(own @ by.T)[0]) + _trimmed(back.query(other @ by)[0])) / 2
@@ -181,11 +182,11 @@ def _lowest(scores: np.ndarray) -> list[int]:
 def _between(fixed: Outline, moving: Outline, mirrored: bool, turn_deg: float) -> Fit:
     """The best turn about one of the grid."""
     from scipy.optimize import minimize_scalar
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     own, other = fixed.white(fixed.points), moving.white(moving.points)
-    tree, back = cKDTree(other), cKDTree(own)
-    best = minimize_scalar(
+    tree, back = KDTree(other), KDTree(own)
+    best: Any = minimize_scalar(
         lambda t: _chamfer(own, other, tree, back, turn(t, mirrored)),
         bounds=(turn_deg - STEP_DEG, turn_deg + STEP_DEG), method="bounded",
         options={"xatol": 0.01},
@@ -197,11 +198,10 @@ def _between(fixed: Outline, moving: Outline, mirrored: bool, turn_deg: float) -
 
 def distance(fixed: Outline, moving: Outline, affine: Affine) -> float:
     """Trimmed mean distance both ways in the moving space, as a share of the moving diameter."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    mapped = affine(fixed.points)
-    there = moving.tree().query(mapped)[0]
-    back = cKDTree(mapped).query(moving.points)[0]
+    there = KDTree(moving.dense).query(affine(fixed.points))[0]
+    back = KDTree(affine(fixed.dense)).query(moving.points)[0]
     return (_trimmed(there) + _trimmed(back)) / 2 / moving.diameter
 
 
@@ -212,8 +212,9 @@ def refined(fixed: Outline, moving: Outline, fit: Fit, steps: int = 40) -> Fit:
     its distance over twice the scatter, so that what is torn or lost in one image drops out.
     The result replaces `fit` only where the outlines are nearer.
     """
-    affine = fit.affine
-    tree = moving.tree()
+    from scipy.spatial import KDTree
+
+    affine, tree = fit.affine, KDTree(moving.points)
     last = np.inf
     for _ in range(steps):
         affine, moved = _step(fixed, moving, affine, tree)
@@ -225,13 +226,13 @@ def refined(fixed: Outline, moving: Outline, fit: Fit, steps: int = 40) -> Fit:
     return replace(fit, affine=affine, distance=now) if same_hand and now < fit.distance else fit
 
 
-def _step(fixed: Outline, moving: Outline, affine: Affine, tree: cKDTree) -> tuple[Affine, float]:
+def _step(fixed: Outline, moving: Outline, affine: Affine, tree: KDTree) -> tuple[Affine, float]:
     """One round of matching and fitting, and how far the outline has moved."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     mapped = affine(fixed.points)
     _, near = tree.query(mapped)
-    _, own = cKDTree(mapped).query(moving.points)
+    _, own = KDTree(mapped).query(moving.points)
     start = np.r_[np.arange(len(mapped)), own]
     target = np.r_[near, np.arange(len(moving.points))]
     gap = moving.points[target] - mapped[start]

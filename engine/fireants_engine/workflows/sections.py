@@ -28,6 +28,7 @@ from fireants_engine.workflows.tissue import (
     at_most,
     cover,
     density_of,
+    distance_inside,
     find_tissue,
 )
 
@@ -161,9 +162,7 @@ def _compared(small: Image, tissue: Tissue, compare: Compare) -> Tensor:
 
 def _near(tissue: Tissue) -> Tensor:
     """1 on the tissue and close to it, 0 elsewhere."""
-    from scipy import ndimage
-
-    away = ndimage.distance_transform_edt(~tissue.mask.numpy())
+    away = distance_inside(~tissue.mask.numpy())
     return torch.from_numpy(away <= _RIM * max(tissue.mask.shape)).float()
 
 
