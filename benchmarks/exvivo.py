@@ -91,9 +91,7 @@ def main() -> None:
             case = {"subject": name, **one_case(subject, side, contrast, 10 * number + k, k == 0)}
             print(json.dumps(case), flush=True)
             cases.append(case)
-    gaps = [
-        b - a for case in cases for a, b in zip(case["dice"], case["dice_pose_known"], strict=True)
-    ]
+    pairs = [(case["dice"][k], case["dice_pose_known"][k]) for case in cases for k in (0, 1)]
     result = {
         "machine": machine(args.threads),
         "spacing_mm": args.spacing,

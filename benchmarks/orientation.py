@@ -1,12 +1,14 @@
 """Global alignment by moments: rotations, reflections, scales and flips (H1, H2, H3).
 
-    python benchmarks/orientation.py [--only rotations,scales,plane] [--count 50] [--spacing 2]
+    python benchmarks/orientation.py [--only rotations,scales,plane] [--brains icbm,1000-half]
+                                     [--count 50] [--spacing 2]
 
 rotations (H1): random SO(3) of Colin27's brain, the symmetric ICBM T1 and a hemisphere of each and
 of three subjects of oasis_malf: error in degrees, also with a pedestal of 5 %; the hemispheres also
 with random reflections, of which the sign of the determinant has to be found; on the symmetric head
 a reflection has to be called ambiguous. scales (H2): principal scales from .85 to 1.2. plane (H3):
-24 angles and both flips in a 2D slice. Results go to benchmarks/results/orientation.json.
+24 angles and both flips in a 2D slice. What --only and --brains leave out keeps its numbers of
+before. Results go to benchmarks/results/orientation.json.
 """
 
 from __future__ import annotations
@@ -64,8 +66,8 @@ def raised(image: Image) -> Image:
     return Image(image.data.float() + 0.05 * float(image.data.max()), image.grid, name=image.name)
 
 
-def brains(spacing: float) -> dict[str, Image]:
-    """Whole heads and hemispheres."""
+def brains(spacing: float, wanted: list[str]) -> dict[str, Image]:
+    """Whole heads and hemispheres; all of them where none is wanted."""
     folder = data_folder()
     out = {
         "colin": coarser(load_image(folder / "templates_mni" / "ch2bet.nii.gz"), spacing),
@@ -74,17 +76,17 @@ def brains(spacing: float) -> dict[str, Image]:
     for name in ("colin", "icbm"):
         image = out[name]
         left = image.grid.points_mm()[:, 0].reshape(image.grid.shape) > 0
-        out[f"{name} half"] = Image(image.data * torch.from_numpy(left), image.grid)
+        out[f"{name}-half"] = Image(image.data * torch.from_numpy(left), image.grid)
     for name, side in (("1000", "left"), ("1006", "right"), ("1008", "left")):
         subject = load_subject(folder / "oasis_malf", name, spacing)
         half = torch.from_numpy(kept_half(subject, side))
-        out[f"{name} half"] = Image(subject.image.data * half, subject.image.grid)
-    return out
+        out[f"{name}-half"] = Image(subject.image.data * half, subject.image.grid)
+    return {name: image for name, image in out.items() if not wanted or name in wanted}
 
 
-def rotations(count: int, spacing: float) -> dict[str, Any]:
+def rotations(count: int, spacing: float, wanted: list[str]) -> dict[str, Any]:
     out = {}
-    for name, image in brains(spacing).items():
+    for name, image in brains(spacing, wanted).items():
         errors, pedestal, signs, doubts, seconds = [], [], [], [], []
         for seed in range(count):
             truth = Rotation.random(rng=seed).as_matrix()
@@ -111,9 +113,9 @@ def rotations(count: int, spacing: float) -> dict[str, Any]:
     return out
 
 
-def scales(count: int, spacing: float) -> dict[str, Any]:
+def scales(count: int, spacing: float, wanted: list[str]) -> dict[str, Any]:
     out = {}
-    for name, image in brains(spacing).items():
+    for name, image in brains(spacing, wanted).items():
         ctx = ExecutionContext.create("cpu")
         pair = Prepared.create(image, image, ctx).level(1, 1)
         axes = np.linalg.eigh(bodies_of(pair, "intensity")[0].covariance)[1]
@@ -129,7 +131,7 @@ def scales(count: int, spacing: float) -> dict[str, Any]:
     return out
 
 
-def plane(count: int, spacing: float) -> dict[str, Any]:
+def plane(count: int, spacing: float, wanted: list[str]) -> dict[str, Any]:
     head = load_image(data_folder() / "templates_mni" / "ch2bet.nii.gz")
     cut = head.data[0, :, :, 60].float()  # sagittal: it has no symmetry
     image = Image(cut[None], Grid.identity(tuple(cut.shape)[::-1]), name="slice")
@@ -161,6 +163,7 @@ PARTS = {"rotations": rotations, "scales": scales, "plane": plane}
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
+    parser.add_argument("--brains", default="", help="which, with commas between; empty: all")
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--spacing", type=float, default=2.0, help="mm")
     parser.add_argument("--threads", type=int, default=1)
@@ -170,7 +173,8 @@ def main() -> None:
     known = json.loads(path.read_text()) if path.is_file() else {}
     parts = known.get("parts", {})
     for name in args.only.split(","):
-        parts[name] = PARTS[name](args.count, args.spacing)
+        wanted = args.brains.split(",") if args.brains else []
+        parts[name] = parts.get(name, {}) | PARTS[name](args.count, args.spacing, wanted)
     result = {"machine": machine(args.threads), "spacing_mm": args.spacing, "parts": parts}
     path.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import _epi_page
+import _histology_page
 import _studies
 from _page import table, where
 from _summary import tables
@@ -210,6 +211,11 @@ SECTIONS = {
     "recovery": recovery,
     "lung": lung,
     "epi": _epi_page.epi,
+    "orientation": _histology_page.orientation,
+    "exvivo": _histology_page.exvivo,
+    "sections": _histology_page.sections,
+    "slices": _histology_page.slices,
+    "slides": _histology_page.slides,
     "multimodal": multimodal,
     "interop": interop,
     "end_to_end": study(_studies.end_to_end),

@@ -130,7 +130,8 @@ def find(job: SectionJob, volume: Volume | None, link: HistoLink) -> Guesses:
     _go_on(link)
     if not found:
         raise InputError(f"{job.section.name}: nothing in {job.volume.name} is like it.")
-    margin = slices.side_margin(found)
+    other = slices.elsewhere(found, prepared.sheet)
+    margin = None if other is None else found[0].score - other.score
     guesses = tuple(_guess(prepared, one) for one in _unlike(prepared, found)[:SHOWN])
     return Guesses(prepared, guesses, margin, _unsure(guesses, margin))
 
@@ -167,8 +168,8 @@ def _unsure(guesses: tuple[Guess, ...], margin: float | None) -> str:
     if margin is None or margin >= slices.AMBIGUOUS * abs(best.score):
         return ""
     return (
-        f"Unsure which side is seen: {best.pose.seen_from} scores {best.score:.3f}, its mirror "
-        f"image {best.score - margin:.3f}. Look at both and choose."
+        f"Unsure where it lies: the best scores {best.score:.3f}, another place "
+        f"{best.score - margin:.3f}. Look at both and choose."
     )
 
 

@@ -308,12 +308,12 @@ class HistoScene(Stack):
     def _add_marks(self, part: str) -> Layer:
         prepared = self.prepared
         assert prepared is not None
-        colour = ORANGE if part == "marks" else BLUE
+        colour, above = ORANGE if part == "marks" else BLUE, (-max(prepared.shape) / 22, 0)
         layer = Points(
             np.zeros((0, 2)), name=f"Landmarks, {'section' if part == 'marks' else 'plane'}",
             features={"number": np.zeros(0, int)}, size=max(prepared.shape) / 25, symbol="cross",
             face_color=colour, border_color="black", border_width=0.1,
-            text={"string": "{number:d}", "color": colour, "size": 10, "translation": (-8, 0)},
+            text={"string": "{number:d}", "color": colour, "size": 10, "translation": above},
             **self._place(part),
         )  # fmt: skip
         return self._insert(part, layer)

@@ -146,4 +146,4 @@ def section_and_brain() -> list[LayerData]:
     )
     place = {"name": "Section", "rgb": True, "scale": (SECTION_PIXEL_MM,) * 2}
     place |= {"units": ("mm", "mm"), "axis_labels": ("y", "x")}
-    return [(array, look | {"visible": False}, kind), (made.rgb, place, "image")]
+    return [(made.rgb, place, "image"), (array, look | {"visible": False}, kind)]

@@ -22,18 +22,27 @@ if TYPE_CHECKING:
 
 PLUGIN = "napari-fireants"
 DOCKS = ("Register", "Inspect", "Landmarks", "History", "Batch", "EPI correction", "Histology")
-RUN, LOOK, LANDMARKS, STEER, STEPS, WINDOWS = (
+RUN, LOOK, LANDMARKS, STEER, SECTIONS, STEPS, WINDOWS = (
     "Run",
     "Look",
     "Landmarks",
     "Move by hand and ignore",
+    "Move the plane of a section (Histology, while Move is on)",
     "Take back",
     "Docks and help",
 )
 MOVED = "By hand: one step, as long as Steer says"
 TURNED = "By hand: turn by 2 degrees"
 SCALED = "By hand: larger, smaller by 2 %"
-GROUPS = (RUN, LOOK, LANDMARKS, STEER, STEPS, WINDOWS)
+PLANE_KEYS = (
+    *((key, "Shift it by 2 pixels") for key in ("Left", "Right", "Up", "Down")),
+    *((key, "Turn it by 1 degree") for key in ("R", "E")),
+    ("F", "Flip it, left for right"),
+    *((key, "Larger, smaller by 1 %") for key in ("+", "-")),
+    *((key, "Through the volume by 0.5 mm") for key in ("PageUp", "PageDown")),
+)
+"""What `_histo_move` binds while a plane is moved by hand."""
+GROUPS = (RUN, LOOK, LANDMARKS, STEER, SECTIONS, STEPS, WINDOWS)
 
 
 @dataclass(frozen=True)
@@ -229,6 +238,7 @@ def _shortcuts() -> tuple[Shortcut, ...]:
             STEER,
             _toggle(_brush("moving")),
         ),
+        *(Shortcut((key,), title, SECTIONS, moving=True) for key, title in PLANE_KEYS),
         Shortcut(("Ctrl+Z",), "Undo the last step", STEPS, _step("undo")),
         Shortcut(("Ctrl+Shift+Z",), "Redo it", STEPS, _step("redo")),
         *(

@@ -181,8 +181,11 @@ class MoveView(QWidget):
         self.move_it = QPushButton("Move")
         self.move_it.setCheckable(True)
         self.move_it.setToolTip(MOVE_TIP)
-        self.flip = button("Flip", "Left and right change places: the slide shows the other side",
-                           lambda: histo.move("Flip the plane", lambda pose: pose.flipped()))  # fmt: skip
+        self.flip = button(
+            "Flip",
+            "Left and right change places: the slide shows the other side",
+            lambda: histo.hand.press("F"),
+        )
         self.undo = small_button("↶", "Undo", histo.undo.undo)
         self.redo = small_button("↷", "Redo", histo.undo.redo)
         self.reset = button("Reset", "Back to the chosen candidate", histo.reset)

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QApplication, QLabel, QLineEdit
 from napari_fireants import _shortcuts
 from napari_fireants._controller import Controller, controller_of
 from napari_fireants._session import State
-from napari_fireants._shortcuts import GROUPS, SHORTCUTS, bound, dock_of, lend
+from napari_fireants._shortcuts import GROUPS, PLANE_KEYS, SHORTCUTS, bound, dock_of, lend
 from napari_fireants._views import View
 from napari_fireants.panels import _focus, _tour
 from napari_fireants.panels._cheatsheet import CheatSheet, show_sheet
@@ -40,6 +40,7 @@ def test_no_key_is_told_twice_or_taken_from_napari() -> None:
     keys = [coerce_keybinding(key) for each in SHORTCUTS for key in each.keys]
     assert len(keys) == len(set(keys))
     free = {"Shift+Up", "Shift+Down"}  # only while the image is moved by hand
+    free |= {str(coerce_keybinding(key)) for key, _ in PLANE_KEYS}  # or the plane of a section
     known = [str(key) for name in default_shortcuts for key in default_shortcuts[name]]
     for kind in (ViewerModel, Image, Labels, Points, Vectors):
         known += [str(key) for key in kind.class_keymap]

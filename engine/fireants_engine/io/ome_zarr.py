@@ -36,7 +36,8 @@ def is_zarr(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(SUFFIX)
 
 
-def _zarr(path: Path) -> Any:
+def need_zarr(path: Path) -> Any:
+    """The module zarr; raises InputError, naming `path`, where it is not installed."""
     try:
         import zarr
     except ImportError:
@@ -73,7 +74,7 @@ def open_levels(path: str | Path) -> ZarrLevels:
 
 
 def _opened(path: Path, only_first: bool) -> ZarrLevels:
-    zarr = _zarr(path)
+    zarr = need_zarr(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; check the path of the image.")
     try:
@@ -198,7 +199,7 @@ def new_zarr(
     (OME-Zarr keeps none: `Grid.axis_aligned` turns flipped axes).
     """
     path = Path(path)
-    zarr = _zarr(path)
+    zarr = need_zarr(path)
     check_new_zarr(path)
     if not np.allclose(grid.direction, np.eye(grid.dim), atol=1e-5):
         raise InputError(f"{path}: OME-Zarr keeps no direction; choose a grid without one.")

@@ -111,6 +111,14 @@ def _to_border(inside: np.ndarray) -> np.ndarray:
     return np.asarray(ndimage.distance_transform_edt(inside))
 
 
+def corners_of(sheet: Sheet) -> np.ndarray:
+    """(4, 3) mm: the corners of the box around the tissue, the first opposite to the last."""
+    rows, columns = torch.nonzero(sheet.tissue, as_tuple=True)
+    ends = [(int(x.min()), int(x.max())) for x in (columns, rows)]
+    index = np.array([[x, y, 0.0, 1.0] for x in ends[0] for y in ends[1]])
+    return (index @ sheet.image.grid.matrix("index", "mm").T)[:, :3]
+
+
 def middle_of(sheet: Sheet) -> np.ndarray:
     """(3,) mm: the mean place of the tissue."""
     rows, columns = torch.nonzero(sheet.tissue, as_tuple=True)

@@ -22,6 +22,7 @@ from fireants_engine.workflows.result import Result
 from fireants_engine.workflows.sheets import (
     Sheet,
     at_pixel_size,
+    corners_of,
     middle_of,
     sheet_for,
     sheet_of,
@@ -35,7 +36,9 @@ SIDES: tuple[tuple[Side, Side], ...] = (
 )  # fmt: skip
 """From which side a plane is seen when its x cross y points along -x, +x, -y, ... of LPS."""
 AMBIGUOUS = 0.02
-"""Share of the best score by which the section seen from the other side has to be worse."""
+"""Share of the best score by which every other place has to be worse."""
+_ELSEWHERE = 0.15
+"""Of the length of the tissue: places that differ by more are not the same."""
 _COARSE, _FINE = 46, 70
 """Samples of the volume along its longest side in the two searches."""
 _KEPT = 8
@@ -122,13 +125,14 @@ class Placement:
 
     @property
     def margin(self) -> float | None:
-        """Score of the best candidate minus that of the best seen from the other side."""
-        return side_margin(self.candidates)
+        """Score of the best candidate minus that of the best that lies somewhere else."""
+        other = elsewhere(self.candidates, self.sheet)
+        return None if other is None else self.candidates[0].score - other.score
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "chosen": 0,
-            "side_margin": self.margin,
+            "margin": self.margin,
             "notes": list(self.notes),
             "candidates": [one.to_dict() for one in self.candidates],
         }
@@ -240,11 +244,16 @@ def compared(
     return tuple(sorted(found, key=lambda one: -one.score)) or tuple(candidates)
 
 
-def side_margin(candidates: Sequence[Candidate]) -> float | None:
-    """Score of the best minus that of the best seen from the other side; None without any."""
-    best = candidates[0]
-    others = [one for one in candidates if one.plane.seen_from != best.plane.seen_from]
-    return best.score - max(one.score for one in others) if others else None
+def elsewhere(candidates: Sequence[Candidate], sheet: Sheet) -> Candidate | None:
+    """The best of the candidates that lie somewhere else than the first, or are seen from the
+    other side; None without any."""
+    corners = corners_of(sheet)
+    limit = _ELSEWHERE * float(np.linalg.norm(corners[0] - corners[-1]))
+    first = candidates[0].affine(corners)
+    for one in candidates[1:]:
+        if np.linalg.norm(one.affine(corners) - first, axis=1).max() > limit:
+            return one
+    return None
 
 
 def place(
@@ -277,12 +286,12 @@ def place(
     else:
         found = (Candidate(start, plane_of(start, middle_of(sheet)), float("nan")),)
     found = compared(sheet, volume, found, execution)
-    margin = side_margin(found)
-    if margin is not None and margin < AMBIGUOUS * abs(found[0].score):
+    best, other = found[0], elsewhere(found, sheet)
+    if other is not None and best.score - other.score < AMBIGUOUS * abs(best.score):
         notes.append(
-            f"From which side the section is seen is unsure: {found[0].plane.seen_from} scores "
-            f"{found[0].score:.3f}, the mirror image {found[0].score - margin:.3f}; look at both, "
-            "or say it with --seen-from."
+            f"Where the section lies is unsure: {best.plane.sentence()} (score {best.score:.3f}) "
+            f"and {other.plane.sentence()} ({other.score:.3f}) fit about equally well; look at "
+            "both, or say more of how it was cut (--plane, --seen-from)."
         )
     brain = Image(brain_of(volume)[None].float(), volume.grid, name=volume.name)
     sheet = without_missing(sheet, brain, found[0].affine)

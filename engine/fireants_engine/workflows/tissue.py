@@ -149,7 +149,7 @@ def _evenly_lit(density: Tensor) -> Tensor:
     rows, columns = (torch.linspace(-1, 1, n) for n in density.shape)
     design = torch.stack([torch.ones_like(density), *torch.meshgrid(rows, columns, indexing="ij")])
     where, values = design[:, border].T, density[border]
-    kept = torch.ones_like(values, dtype=torch.bool)
+    kept, plane = torch.ones_like(values, dtype=torch.bool), torch.zeros(3)
     for _ in range(4):
         plane = torch.linalg.lstsq(where[kept], values[kept, None]).solution[:, 0]
         apart = (values - where @ plane).abs()

@@ -73,7 +73,7 @@ def test_the_folder_holds_candidates_and_reads_back(found: Any, tmp_path: Any) -
     section, placement = found
     folder = save_placement(placement, tmp_path / "out")
     told = json.loads((folder / "candidates.json").read_text())
-    assert told["side_margin"] == pytest.approx(placement.margin)
+    assert told["margin"] == pytest.approx(placement.margin)
     scores = [one["score"] for one in told["candidates"]]
     assert scores == sorted(scores, reverse=True)
     assert (folder / "candidate-1.png").read_bytes().startswith(b"\x89PNG")
@@ -98,7 +98,7 @@ def test_a_known_start_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     assert placed.result.extras.moving_labels is labels
 
 
-def test_an_unsure_side_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsure_place_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     section, image = cut(brain(), seed=2, elastic_px=0.0, tears=0, missing=0.0)
     sheet = sheet_for(image, brain())
     start = Affine(true_affine(section, section.rgb.shape))

@@ -56,7 +56,7 @@ def graph() -> SpaceGraph:
     out = out.with_edge("section", "stain", Chain([warp(GRID2, 0.5, 1), flat]))
     out = out.with_edge("section", "block", [warp(GRID2, 0.5, 2), PLANE])
     out = out.with_edge("block", "ex vivo", linear)
-    return out.with_edge("in vivo", "ex vivo", Chain([warp(GRID3, 0.4, 3), linear.inverse()]))
+    return out.with_edge("in vivo", "ex vivo", Chain([warp(GRID3, 0.4, 3), linear]))
 
 
 def inside(grid: Grid, n: int, margin: float = 0.25) -> np.ndarray:

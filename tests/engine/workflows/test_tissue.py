@@ -110,3 +110,10 @@ def test_background_where_tissue_meets_the_border() -> None:
     image = section()
     cropped = Image(image.data[:, 45:], Grid.identity((SIDE, SIDE - 45)), name="cropped")
     assert background_of(cropped) == (pytest.approx(tuple(GLASS), abs=1.5), "light")
+
+
+def test_a_slide_that_is_darker_to_one_side() -> None:
+    image = section()
+    light = torch.linspace(1.03, 0.90, SIDE)[None, :, None] * torch.linspace(1.02, 0.96, SIDE)
+    found = find_tissue(replace(image, data=(image.data.float() * light).clamp(0, 255).round()))
+    assert overlap(found.mask, truth()) > 0.97
