@@ -86,7 +86,7 @@ def fixed_brain(
     bend = np.stack([gaussian_filter(rng.standard_normal(tissue.shape), 8) for _ in range(3)])
     bend *= bend_mm / grid.spacing_mm[0] / np.linalg.norm(bend, axis=0).mean()
     warp = Displacement(torch.from_numpy(bend[None].astype(np.float32)), grid)
-    rotation = Rotation.random(rng=seed).as_matrix()
+    rotation = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
     shift = rng.uniform(-8, 8, 3) - grid.centre_mm
     shrunk = rotation @ np.diag(rng.uniform(0.90, 0.95, 3))
     pose = Affine.about(rotation, shift, grid.centre_mm)

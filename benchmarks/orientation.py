@@ -89,7 +89,7 @@ def rotations(count: int, spacing: float, wanted: list[str]) -> dict[str, Any]:
     for name, image in brains(spacing, wanted).items():
         errors, pedestal, signs, doubts, seconds = [], [], [], [], []
         for seed in range(count):
-            truth = Rotation.random(rng=seed).as_matrix()
+            truth = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
             moving = posed(image, truth)
             start, took = found(image, moving, Moments())
             errors.append(degrees_between(start.affine.matrix[:3, :3], truth))
@@ -122,7 +122,7 @@ def scales(count: int, spacing: float, wanted: list[str]) -> dict[str, Any]:
         worst = []
         for seed in range(count):
             sizes = np.random.default_rng(seed).uniform(0.85, 1.2, 3)
-            truth = Rotation.random(rng=seed).as_matrix() @ axes @ np.diag(sizes) @ axes.T
+            truth = Rotation.random(rng=np.random.default_rng(seed)).as_matrix() @ axes @ np.diag(sizes) @ axes.T
             start, _ = found(image, posed(image, truth, 1.15), Moments(scale=True))
             got = np.linalg.norm(start.affine.matrix[:3, :3] @ axes, axis=0)
             worst.append(float(np.abs(got / sizes - 1).max()))
@@ -153,7 +153,7 @@ def plane(count: int, spacing: float, wanted: list[str]) -> dict[str, Any]:
     }
 
 
-def _round(value: float) -> float:
+def _round(value: Any) -> float:
     return round(float(value), 4)
 
 

@@ -108,8 +108,9 @@ class Hand:
         if start is None or section is None or section.pose is None:
             return
         begun = section.pose
-        keys = [str(key) for key in event.modifiers]
-        how = "turn" if "Shift" in keys else "scale" if {"Alt", "Control"} & set(keys) else "shift"
+        keys = event.modifiers  # of vispy: equal to their names, but no texts
+        scaled = "Control" in keys or "Alt" in keys
+        how = "turn" if "Shift" in keys else "scale" if scaled else "shift"
         self._burst += 1
         self._last = ""
         merge = "section", self._burst

@@ -27,7 +27,7 @@ RUN, LOOK, LANDMARKS, STEER, SECTIONS, STEPS, WINDOWS = (
     "Look",
     "Landmarks",
     "Move by hand and ignore",
-    "Move the plane of a section (Histology, while Move is on)",
+    "Move the plane of a section (Histology: Move)",
     "Take back",
     "Docks and help",
 )

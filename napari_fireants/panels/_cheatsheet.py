@@ -25,6 +25,7 @@ from napari_fireants._shortcuts import (
     LANDMARKS,
     LOOK,
     RUN,
+    SECTIONS,
     STEER,
     STEPS,
     WINDOWS,
@@ -39,7 +40,7 @@ from napari_fireants.panels._widgets import button, caption
 if TYPE_CHECKING:
     from napari_fireants._controller import Controller
 
-COLUMNS = ((RUN, LOOK, LANDMARKS, STEPS), (STEER, WINDOWS))
+COLUMNS = ((RUN, LOOK, LANDMARKS, STEPS), (STEER, SECTIONS, WINDOWS))
 TAKEN = "The key has another use in this napari."
 NOTE = (
     "Keys do nothing while you type in a field. Tab goes from control to control; Space presses a "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fireants_engine.cli.slices import slice_parser
+from fireants_engine.cli.slices import slice_parser, stack_parser
 from fireants_engine.errors import InputError
 
 PAIR = """
@@ -33,7 +33,11 @@ def add_histology(
         description="Register stained sections.",
     )
     steps = histology.add_subparsers(dest="step", metavar="STEP", required=True)
-    return [(_pair_parser(steps), "greedy"), (slice_parser(steps), "in-plane")]
+    return [
+        (_pair_parser(steps), "greedy"),
+        (slice_parser(steps), "in-plane"),
+        (stack_parser(steps), "in-plane"),
+    ]
 
 
 def histology(args: argparse.Namespace) -> int:
@@ -45,6 +49,10 @@ def histology(args: argparse.Namespace) -> int:
             from fireants_engine.cli.slices import slice_section
 
             return slice_section(args)
+        case "stack":
+            from fireants_engine.cli.slices import stack
+
+            return stack(args)
     raise AssertionError(f"no step {args.step}")
 
 
@@ -129,7 +137,7 @@ def pair(args: argparse.Namespace) -> int:
         )  # fmt: skip
         for note in found.notes:
             progress.say(f"note: {note}")
-    files.save_match(found, args.output)
+    files.save_match(found, args.output, given=given)
     if not args.quiet:
         print(files.sentence(found))
         print(summary(read_report(args.output), args.output))

@@ -163,7 +163,9 @@ class Slicewise(Deformation):
             return state
         return replace(state, warp=resize_displacement(state.warp, new.fixed_grid.shape))
 
-    def realigned(self, state: SlicewiseState, change: Callable[[Affine], Affine]) -> SlicewiseState:
+    def realigned(
+        self, state: SlicewiseState, change: Callable[[Affine], Affine]
+    ) -> SlicewiseState:
         return replace(state, affines=tuple(change(affine) for affine in state.affines))
 
     def problem(self, state: SlicewiseState) -> str | None:

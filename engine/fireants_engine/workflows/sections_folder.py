@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,14 @@ from fireants_engine.geometry import Grid, Image
 from fireants_engine.io.images import load_image, save_image
 from fireants_engine.io.itk import file_suffix
 from fireants_engine.io.ome_zarr import is_zarr
-from fireants_engine.io.slides import PLAIN, SCANNERS, TIFF, open_slide
+from fireants_engine.io.slides import PLAIN, SCANNERS, TIFF, Slide, open_slide
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Transform
 from fireants_engine.workflows.pictures import GREY, png
 from fireants_engine.workflows.report import source_of
 from fireants_engine.workflows.rundir import save_run
 from fireants_engine.workflows.sections import Candidate, Match
+from fireants_engine.workflows.slides import warp_slide
 from fireants_engine.workflows.tissue import background_of
 
 CANDIDATES_FILE = "candidates.json"
@@ -36,11 +39,19 @@ _OUTLINE = "#2f9e8f"
 @dataclass(frozen=True, eq=False)
 class Given:
     """A section from a file. sized: False where 1 pixel is 1 unit, for want of anything better;
-    notes: sentences for a person."""
+    notes: sentences for a person; grid: of the whole file; reopened: opens it as a slide, None
+    for other files."""
 
     image: Image
     sized: bool
     notes: tuple[str, ...] = ()
+    grid: Grid | None = None
+    reopened: Callable[[], Slide] | None = None
+
+    @property
+    def reduced(self) -> bool:
+        """True where the file has more pixels than `image`."""
+        return self.grid is not None and self.grid.size != self.image.grid.size
 
 
 # ------------------------------------------------------------------ files
@@ -59,21 +70,25 @@ def load_section(
     path = Path(path)
     if pixel_mm is not None and not pixel_mm > 0:
         raise InputError(f"{path}: a pixel of {pixel_mm:g} mm is no size; give more than 0.")
+    reopened = None
     if is_zarr(path) or file_suffix(path) in (*TIFF, *SCANNERS, *PLAIN):
-        with open_slide(path, pixel_mm, unknown="pixel") as slide:
+        reopened = partial(open_slide, path, pixel_mm, unknown="pixel")
+        with reopened() as slide:
             large = max(slide.shape) > LARGEST
             image = slide.at_most(LARGEST) if large else slide.level(0)
-            full, sized, notes = slide.grid.size, slide.sized, tuple(slide.notes)
+            whole, sized, notes = slide.grid, slide.sized, tuple(slide.notes)
+        full = whole.size
         if large:
-            notes += (f"{path.name} is read at {max(image.grid.size)} of {max(full)} pixels.",)
+            notes += (f"{path.name} is matched at {max(image.grid.size)} of {max(full)} pixels.",)
     else:
         image, sized, notes = _flat(load_image(path)), True, ()
         full = image.grid.size
         if pixel_mm is not None:
             image = replace(image, grid=Grid.identity(full, pixel_mm))
+        whole = image.grid
     if mask is not None:
         image = image.with_mask(_on(load_image(mask), image, full))
-    return Given(image, sized, notes)
+    return Given(image, sized, notes, whole, reopened)
 
 
 def _flat(image: Image) -> Image:
@@ -122,13 +137,21 @@ def unsized_note(fixed: Given, moving: Given) -> str | None:
 
 
 # ------------------------------------------------------------------ the folder
-def save_match(found: Match, folder: str | Path, *, files: dict[str, Path] | None = None) -> Path:
+def save_match(
+    found: Match,
+    folder: str | Path,
+    *,
+    files: dict[str, Path] | None = None,
+    given: tuple[Given, Given] | None = None,
+) -> Path:
     """Write the run directory (`rundir.save_run`) and what belongs to sections.
 
     warped.tif: the moving section in its own colours on the fixed section's pixels, with the
     colour of its empty slide beyond it; candidates.json: scores, margins, how tissue was found;
     candidate-1.png, ... and tissue.png. warped.nii.gz and the transforms are on the grid on which
-    the sections were compared. Raises InputError when it cannot be written.
+    the sections were compared. given: where the sections came from; of slides that were read with
+    fewer pixels warped.tif then has all of them, tile by tile, as a pyramid.
+    Raises InputError when it cannot be written.
     """
     report = {**found.to_dict(), "inputs": _sources(found)}
     report["pictures"] = [
@@ -139,7 +162,7 @@ def save_match(found: Match, folder: str | Path, *, files: dict[str, Path] | Non
         for name, one in zip(report["pictures"], found.candidates, strict=False):
             (place / name).write_bytes(candidate_picture(found, one))
         (place / "tissue.png").write_bytes(tissue_picture(found))
-        save_image(warped(found), place / "warped.tif")
+        _save_warped(found, place / "warped.tif", given)
         text = json.dumps(report, indent=1, allow_nan=False) + "\n"
         (place / CANDIDATES_FILE).write_text(text, encoding="utf-8", newline="\n")
 
@@ -152,6 +175,15 @@ def _sources(found: Match) -> dict[str, Any]:
                "grid": section.original.grid.to_dict()}
         for role, section in (("fixed", found.fixed), ("moving", found.moving))
     }  # fmt: skip
+
+
+def _save_warped(found: Match, path: Path, given: tuple[Given, Given] | None) -> None:
+    reopened = None if given is None else given[1].reopened
+    if given is None or reopened is None or not any(one.reduced for one in given):
+        save_image(warped(found), path)
+        return
+    with reopened() as moving:
+        warp_slide(found.result.forward, moving, given[0].grid or found.fixed.original.grid, path)
 
 
 def warped(found: Match, grid: Grid | None = None) -> Image:

@@ -71,7 +71,7 @@ class Route:
     def inverse(self) -> Route:
         """The way back; a plane is left by projection onto it."""
         parts = tuple(part.inverse() for part in reversed(self.parts))
-        return Route(self.spaces[::-1], parts, self.dims[::-1])
+        return Route(self.spaces[::-1], parts, (self.dims[1], self.dims[0]))
 
     @property
     def transform(self) -> Transform:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid
+from fireants_engine.io.ngff import NgffMap, save_ngff
 from fireants_engine.io.transforms import save_affine, save_displacement
 from fireants_engine.transforms import Affine, Displacement, Inverse
 from fireants_engine.transforms.embedding import Embedding, Projection
@@ -107,6 +108,17 @@ class _Writer:
     def _next(self) -> str:
         self.count += 1
         return f"{self.count:02d}"
+
+
+def export_ngff(graph: SpaceGraph, path: str | Path) -> Path:
+    """Write the maps of a graph as an OME-NGFF 0.6 scene, a new .zarr; see `io.ngff.save_ngff`.
+
+    Only spaces that a map reaches are in it. Needs zarr. Raises InputError as `save_ngff`, and
+    for a graph without maps.
+    """
+    if not graph.edges:
+        raise InputError(f"{path}: the graph has no maps to write; connect two spaces first.")
+    return save_ngff([NgffMap(e.fixed, e.moving, e.forward, e.backward) for e in graph.edges], path)
 
 
 # ------------------------------------------------------------------ load

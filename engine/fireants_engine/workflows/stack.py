@@ -23,7 +23,7 @@ from fireants_engine.transforms import Affine, Chain, Transform
 from fireants_engine.workflows import slices
 from fireants_engine.workflows.registration import Execution, register
 from fireants_engine.workflows.result import Result
-from fireants_engine.workflows.sheets import Sheet, middle_of, without_missing
+from fireants_engine.workflows.sheets import Sheet, corners_of, middle_of, without_missing
 from fireants_engine.workflows.slices import Candidate, Plane, Side, plane_of
 from fireants_engine.workflows.stack_order import Order, fit_order
 
@@ -125,7 +125,7 @@ def align_stack(
     and how many there are. Raises InputError.
     """
     used = _checked(sheets, volume, spacing_mm, skip, starts)
-    begun = [None] * len(sheets) if starts is None else list(starts)
+    begun: list[Affine | None] = [None] * len(sheets) if starts is None else list(starts)
     for k, sheet in enumerate(used):
         if sheet is not None and begun[k] is None:
             if on_section is not None:
@@ -243,11 +243,12 @@ def stacked(
     pairs = [(k, s, a) for k, (s, a) in enumerate(zip(sheets, to_stack, strict=True))
              if s is not None and a is not None]  # fmt: skip
     pixel = max(max(s.pixel_mm) for _, s, _ in pairs) if pixel_mm is None else pixel_mm
-    places = np.concatenate([a(_corners(s))[:, :2] for _, s, a in pairs])
+    places = np.concatenate([a(corners_of(s))[:, :2] for _, s, a in pairs])
     low, high = places.min(0), places.max(0)
     pad = _PAD * (high - low).max()
     size = np.ceil((high - low + 2 * pad) / pixel).astype(int) + 1
-    grid = Grid((*size.tolist(), len(sheets)), (pixel, pixel, spacing_mm), (*(low - pad), 0.0))
+    spacing, origin = (pixel, pixel, spacing_mm), (*(low - pad).tolist(), 0.0)
+    grid = Grid((*size.tolist(), len(sheets)), spacing, origin, np.eye(3))
     values = torch.zeros(1, *grid.shape)
     counts = torch.zeros(grid.shape, dtype=torch.bool)
     for k, sheet, affine in pairs:
@@ -259,14 +260,6 @@ def stacked(
         values[0, k] = warp_image(sheet.image, back, own).data[0, 0] / unit
         counts[k] = warp_image(mask, back, own).data[0, 0] > 0.5
     return Image(values, grid, counts, name="stack")
-
-
-def _corners(sheet: Sheet) -> np.ndarray:
-    """(4, 3) mm: the corners of the box around the tissue."""
-    rows, columns = (x.double() for x in torch.nonzero(sheet.tissue, as_tuple=True))
-    ends = [(float(x.min()), float(x.max())) for x in (columns, rows)]
-    index = np.array([[i, j, 0.0, 1.0] for i in ends[0] for j in ends[1]])
-    return (index @ sheet.image.grid.matrix("index", "mm").T)[:, :3]
 
 
 def _slice_grid(grid: Grid, number: int) -> Grid:

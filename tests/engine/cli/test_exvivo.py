@@ -32,7 +32,7 @@ def test_a_half_is_found_registered_and_points_follow(cli, given, tmp_path: Path
     out = tmp_path / "out"
     done = cli(
         "exvivo", given["exvivo"], given["invivo"], "-o", out, "--labels", given["seg"],
-        "--set", "stages.greedy.enabled=false", "--threads", "1",
+        "--set", "stages.greedy.enabled=false", "--set", "stages.affine.enabled=false",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert "It is the left hemisphere" in done.out

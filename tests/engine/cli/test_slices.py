@@ -13,6 +13,8 @@ from fireants_engine.cli.main import main
 from fireants_engine.io import load_image, save_affine
 from fireants_engine.io.images import save_image
 from fireants_engine.transforms import Affine
+from fireants_engine.workflows import slices
+from fireants_engine.workflows.sheets import middle_of
 from tests.engine.workflows.slice_phantom import brain, cut, true_affine
 
 QUICK = (
@@ -77,3 +79,47 @@ def test_what_cannot_be_done_is_one_sentence(
         assert sentence in told
         assert told.count("\n") <= 2
         assert not out.exists()
+
+
+def test_a_stack_of_sections_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search of each section is another test's; here the files, the order and the folder."""
+    extent = 3.0 * 44  # mm of the phantom along y, between its 1st and 99th percentile about
+    options = {"tilt_deg": (0.0, 0.0), "elastic_px": 0.0, "tears": 0, "missing": 0.0}
+    cuts = [cut(brain(), seed=k, position=0.45 + 6 * k / extent, flipped=False, **options)
+            for k in range(3)]  # fmt: skip
+    paths = [tmp_path / f"s{k}.png" for k in range(3)]
+    for path, (_, image) in zip(paths, cuts, strict=True):
+        save_image(image, path)
+    volume = tmp_path / "brain.nii.gz"
+    save_image(brain(), volume)
+    starts = [Affine(true_affine(section, section.rgb.shape)) for section, _ in cuts]
+    turns = iter(starts)
+
+    def found(sheet: Any, *_: Any, **__: Any) -> tuple[slices.Candidate, ...]:
+        affine = next(turns)
+        return (slices.Candidate(affine, slices.plane_of(affine, middle_of(sheet)), 1.0),)
+
+    monkeypatch.setattr(slices, "search", found)
+    monkeypatch.setattr(slices, "compared", lambda _s, _v, given, *_: given)
+    out = tmp_path / "out"
+    quick = [f"stages.{n}.pyramid.levels=[{{shrink: 2, max_steps: 3}}]"
+             for n in ("whole", "sections", "in-plane")]  # fmt: skip
+    words = ["histology", "stack", *paths, volume, "-o", out, "--distance", 6.0]
+    words += ["--pixel-size", 1.5, "--threads", 1]
+    words += [word for value in quick for word in ("--set", value)]
+    assert main([*map(str, words)]) == 0
+    assert "3 sections, 6 mm apart" in capsys.readouterr().out
+    told = json.loads((out / "sections.json").read_text())
+    assert [row["name"] for row in told["sections"]] == ["s0.png", "s1.png", "s2.png"]
+    section, chosen = cuts[1][0], cuts[1][0].points_mm[:20]
+    points, moved = tmp_path / "points.csv", tmp_path / "moved.csv"
+    points.write_text("x,y,z\n" + "".join(f"{x},{y},0\n" for x, y in chosen))
+    through = [str(out / "section-002.mat"), str(out)]
+    assert main(["points", *through, str(points), "-o", str(moved)]) == 0
+    there = np.loadtxt(moved, delimiter=",", skiprows=1)
+    assert np.median(np.linalg.norm(there - section.truth(chosen), axis=1)) < 3  # a voxel
+    assert main(["histology", "stack", str(paths[0]), str(volume), "-o", str(tmp_path / "no"),
+                 "--distance", "6", "--pixel-size", "1.5"]) == 2  # fmt: skip
+    assert "at least two sections" in capsys.readouterr().err

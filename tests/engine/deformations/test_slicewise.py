@@ -32,7 +32,9 @@ MODELS = pytest.mark.parametrize("model", [Slicewise(), Slicewise("affine")], id
 
 def pair(fixed: Grid = FIXED, dtype: torch.dtype = torch.float32) -> Pair:
     generator = torch.Generator().manual_seed(0)
-    images = [torch.rand((1, 2, *g.shape), generator=generator, dtype=dtype) for g in (fixed, MOVING)]
+    images = [
+        torch.rand((1, 2, *g.shape), generator=generator, dtype=dtype) for g in (fixed, MOVING)
+    ]
     return Pair(*images, fixed, MOVING)
 
 
@@ -214,9 +216,7 @@ def test_realigned_replaces_the_affine_part_alone(model: Slicewise) -> None:
 SECTIONS = 7
 
 
-def jittered(
-    noise: float, seed: int, drift: bool = False
-) -> tuple[Image, Image, np.ndarray]:
+def jittered(noise: float, seed: int, drift: bool = False) -> tuple[Image, Image, np.ndarray]:
     """A smooth volume (standard deviation 1/6), seven sections of it with `noise`, and the true
     places (S, n, 3) mm of their pixels: each out of place by about 1 mm and 4 degrees at random,
     or, with drift, by as much, but little between neighbours."""

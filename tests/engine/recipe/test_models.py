@@ -187,12 +187,23 @@ def test_stages_come_in_any_order() -> None:
         ("stages.0.terms", [{"kind": "stretch_barrier"}], "rigid stage has no warp"),
         ("stages.1.terms", [{"kind": "stretch_barrier"}], "volumes of a phase_encode stage"),
         ("stages.1.terms", [{"kind": "structural"}], "volumes of a phase_encode stage"),
+        ("stages.1.terms", [{"kind": "diffusion", "axis_weights": [0, 0, 0]}], "no axis counts"),
+        ("stages.1.terms", [{"kind": "diffusion", "axis_weights": [1]}], "one number per voxel"),
     ],
 )
 def test_what_does_not_fit_is_refused(path: str, value: object, words: str) -> None:
     sentence = refused(changed(path, value))
     assert words in sentence
     assert path.split(".")[1] in sentence
+
+
+def test_a_slicewise_stage_has_a_warp_and_few_numbers() -> None:
+    """Terms that look at the warp fit it; a descent that solves for a vector per voxel does not."""
+    terms = [{"kind": "mi"}, {"kind": "diffusion", "axis_weights": [0, 0, 1]}]
+    data = changed("stages.1", {"deformation": {"kind": "slicewise"}, "terms": terms})
+    assert Recipe.from_dict(data).stages[1].terms[1].axis_weights == (0, 0, 1)
+    data["stages"][1]["descent"] = {"kind": "levenberg_marquardt"}
+    assert "choose adam for a slicewise stage" in refused(data)
 
 
 EPI = {"kind": "phase_encode", "volumes": [{"direction": "j", "readout_s": 0.05}]}

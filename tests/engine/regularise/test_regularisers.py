@@ -110,7 +110,9 @@ def test_diffusion_between_neighbouring_slices_alone(power: int) -> None:
     steps = (mm[:, :, 1:] - mm[:, :, :-1]).square().sum(1) / 2.5**2
     if power == 1:
         steps = torch.cat([steps, steps[:, -1:]], 1).sqrt()
-    assert value(term, u, grid) == pytest.approx(float(steps.mean()), abs=1e-9 + 2e-3 * (power == 1))
+    assert value(term, u, grid) == pytest.approx(
+        float(steps.mean()), abs=1e-9 + 2e-3 * (power == 1)
+    )
     within = displacement(lambda p: np.stack([p[:, 1] ** 2, p[:, 0], p[:, 0]], axis=1), grid)
     assert value(term, within, grid) == pytest.approx(0, abs=1e-12)
     each = [value(Diffusion(axis_weights=w), u, grid) for w in ((1, 0, 0), (0, 1, 0), (0, 0, 1))]

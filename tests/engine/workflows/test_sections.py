@@ -16,6 +16,7 @@ from fireants_engine.io.images import save_image
 from fireants_engine.recipe import Recipe
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows import sections as w
+from fireants_engine.workflows import sections_folder
 from fireants_engine.workflows.rundir import load_run
 from fireants_engine.workflows.sections_folder import (
     Given,
@@ -35,6 +36,7 @@ from tests.engine.workflows.section_phantom import (
 )
 
 POINTS = points_inside()
+TURN = turned(30)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,25 @@ def test_the_folder(tmp_path: Path, quick: Recipe) -> None:
     assert report["fixed_tissue"]["kind"] == "light"
     assert set(report["pictures"]) <= names
     assert torch.equal(warped(found).data, picture.data)
+
+
+def test_slides_are_warped_whole(
+    tmp_path: Path, quick: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections_folder, "LARGEST", 120)
+    paths = [save_image(section(t), tmp_path / f"{k}.png") for k, t in enumerate((None, TURN))]
+    given = load_section(paths[0], 0.01), load_section(paths[1], 0.01)
+    assert [one.reduced for one in given] == [True, True]
+    assert max(given[0].image.grid.size) == 120
+    start = Affine(np.diag([0.01, 0.01, 1])).after(TURN).after(Affine(np.diag([100, 100, 1.0])))
+    found = w.match(*(one.image for one in given), start=start, recipe=quick)
+    out = save_match(found, tmp_path / "out", given=given)
+    monkeypatch.undo()
+    picture, fixed = load_section(out / "warped.tif").image, section()
+    assert picture.grid.size == (SIDE, SIDE)
+    inner = (slice(None), slice(50, 110), slice(50, 110))
+    gap = (picture.data[inner].float() - fixed.data[inner].float()).abs().mean()
+    assert gap < 0.3 * fixed.data[inner].float().std()
 
 
 def test_pixels_of_pictures(tmp_path: Path) -> None:

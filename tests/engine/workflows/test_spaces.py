@@ -12,11 +12,17 @@ import torch
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image, apply_matrix
+from fireants_engine.io.ngff import load_ngff
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Affine, Chain, Displacement
 from fireants_engine.transforms.embedding import Embedding, embed_grid
 from fireants_engine.workflows.spaces import SpaceGraph
-from fireants_engine.workflows.spaces_file import SPACES_FILE, load_spaces, save_spaces
+from fireants_engine.workflows.spaces_file import (
+    SPACES_FILE,
+    export_ngff,
+    load_spaces,
+    save_spaces,
+)
 
 GRID3 = Grid((20, 24, 18), (1.0, 1.2, 0.9), (-9.0, 4.0, 2.0), np.eye(3))
 GRID2 = Grid.identity((40, 30), 0.4)
@@ -266,6 +272,21 @@ def test_itk_reads_the_files(tmp_path: Path) -> None:
     found = np.array([itk.TransformPoint(point.tolist()) for point in points])
     mine = spaces.transform("in vivo", "ex vivo")(points)
     np.testing.assert_allclose(found, mine, atol=1e-5)
+
+
+def test_exported_as_ome_ngff(tmp_path: Path) -> None:
+    pytest.importorskip("zarr")
+    spaces = graph()
+    found = load_ngff(export_ngff(spaces, tmp_path / "spaces.zarr"))
+    assert [(item.fixed, item.moving) for item in found] == [
+        (edge.fixed, edge.moving) for edge in spaces.edges
+    ]
+    for item in found:
+        points = inside(GRID2 if item.fixed == "section" else GRID3, 50)
+        wanted = spaces.points(points, item.fixed, item.moving).points_mm
+        np.testing.assert_allclose(item(points), wanted, atol=1e-5)
+    with pytest.raises(InputError, match="no maps to write"):
+        export_ngff(SpaceGraph(), tmp_path / "none.zarr")
 
 
 def test_damaged_folders(tmp_path: Path) -> None:
