@@ -45,14 +45,8 @@ def _of(row: dict[str, Any], digits: int, *keys: str) -> list[str]:
 
 def orientation(result: dict[str, Any]) -> str:
     parts = result["parts"]
-    names = [
-        "image",
-        "poses",
-        "degrees, mean",
-        "worst",
-        "worst with background",
-        "handedness right",
-    ]
+    names = ["image", "poses", "degrees, mean", "worst", "worst with background"]
+    names += ["handedness right", "called ambiguous", "seconds"]
     rows = [
         [
             name,

@@ -122,7 +122,8 @@ def scales(count: int, spacing: float, wanted: list[str]) -> dict[str, Any]:
         worst = []
         for seed in range(count):
             sizes = np.random.default_rng(seed).uniform(0.85, 1.2, 3)
-            truth = Rotation.random(rng=np.random.default_rng(seed)).as_matrix() @ axes @ np.diag(sizes) @ axes.T
+            turn = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
+            truth = turn @ axes @ np.diag(sizes) @ axes.T
             start, _ = found(image, posed(image, truth, 1.15), Moments(scale=True))
             got = np.linalg.norm(start.affine.matrix[:3, :3] @ axes, axis=0)
             worst.append(float(np.abs(got / sizes - 1).max()))

@@ -164,7 +164,9 @@ class Histo:
         if pixel is None:
             raise InputError(f"{section.layer.name} does not say how large a pixel is; type it.")
         if not side_of_plane(options.plane, options.side):
-            raise InputError(f"A {options.plane} section cannot be seen from {options.side}.")
+            raise InputError(
+                f"No {options.plane} section is seen from {options.side}; choose another side."
+            )
         return SectionJob(
             source, whole, (pixel[0] / 1000, pixel[1] / 1000), options.plane, options.side,
             options.tilt_deg, options.piece, self.controller.current_device(),

@@ -153,7 +153,7 @@ def standard_pose(
     axis = PLANES.index(plane)
     side = side or ("left", "anterior", "inferior")[axis]
     if side not in SIDES[axis]:
-        raise InputError(f"A {plane} section cannot be seen from {side}; choose another side.")
+        raise InputError(f"No {plane} section is seen from {side}; choose another side.")
     normal = np.zeros(3)
     normal[axis] = 1.0 if SIDES[axis].index(side) else -1.0
     down = np.array([0.0, 1.0, 0.0]) if axis == 2 else np.array([0.0, 0.0, -1.0])

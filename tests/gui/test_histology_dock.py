@@ -134,7 +134,7 @@ def test_a_standard_plane_is_seen_from_where_it_says(plane: str) -> None:
         assert np.allclose(pose.point_mm, WHERE)
         assert np.isclose(np.linalg.det(pose.matrix[:3, :3]), 1)
         assert pose.flipped().seen_from != side
-    with pytest.raises(InputError, match="cannot be seen from"):
+    with pytest.raises(InputError, match="section is seen from"):
         standard_pose(plane, SIDES[PLANES.index(plane) - 1][0], WHERE, np.zeros(3))
 
 
@@ -206,7 +206,7 @@ def test_bad_input_is_one_sentence(panel: Any) -> None:
     assert panel.pixel.toolTip().startswith("As typed")
     panel.planes.setCurrentText("axial")
     panel.sides.setCurrentText("from left")
-    assert panel.status.text() == "A axial section cannot be seen from left."
+    assert panel.status.text() == "No axial section is seen from left; choose another side."
     assert not panel.run.isEnabled()
 
 

@@ -19,6 +19,8 @@ from fireants_engine.workflows.memory_of_images import FLOAT, Given, ImageSize
 from fireants_engine.workflows.memory_of_terms import MIND_CHANNELS, TermArrays, arrays_of
 
 LINEAR = ("translation", "rigid", "similarity", "affine")
+FEW = (*LINEAR, "slicewise")
+"""Deformations of few numbers; of a slicewise one a warp is made for every evaluation."""
 _SAMPLES = 1_000_000
 _LIBRARIES = 8 * MIB, 20 * MIB
 """What the first run of a process loads while it prepares the images, and after."""
@@ -133,7 +135,7 @@ class Model:
             state = self._steps(book, spec, level, terms, state)
             book.give(*left)
             left = [*pair, *before, *(rows if rows is not state else [])]
-            if not dense:
+            if spec.deformation.kind in FEW:
                 continue
             self._settle(book, spec, level)
         book.give(*left, *memory)
@@ -218,7 +220,7 @@ class Model:
 
     def _begin(self, book: Book, spec: StageSpec, level: _Level, first: bool) -> list[Block]:
         """The state a level starts from."""
-        if spec.deformation.kind in LINEAR:
+        if spec.deformation.kind in FEW:
             return []
         size = level.warp * self._rows(spec)
         if first and self._rows(spec) == 2:
@@ -227,7 +229,7 @@ class Model:
 
     def _memory(self, book: Book, spec: StageSpec, level: _Level) -> list[Block]:
         """Buffers of the descent."""
-        if spec.deformation.kind in LINEAR:
+        if spec.deformation.kind in FEW:
             return []
         buffers = {"adam": 2, "rmsprop": 1, "sgd": 1, "levenberg_marquardt": 1}
         count = buffers[spec.descent.kind]
@@ -247,9 +249,10 @@ class Model:
             for item in each
             for size in _arrays(item.kept, level.volume * item.channels)
         ]
-        if spec.deformation.kind in LINEAR:
+        if spec.deformation.kind in FEW:
             for _ in range(2):
-                self._loss(book, spec, level, each)
+                if grad := self._loss(book, spec, level, each):
+                    book.give(grad)
             book.give(*kept)
             return []
         best: list[Block] = []
@@ -297,7 +300,10 @@ class Model:
         volume, rows = level.volume, self._rows(spec)
         dense = spec.deformation.kind not in LINEAR
         held = self._exponential(book, spec, level)
-        if self.fixed.mask or self.moving.mask or not dense:
+        few = spec.deformation.kind in FEW
+        if few and dense:
+            held += [book.take("step", level.warp)]
+        if self.fixed.mask or self.moving.mask or few:
             held += [book.take("step", volume, lent=True)]  # carried masks, or field of view
             held += [book.take("step", volume) for _ in range(2)]  # their product, the weights
         for count in {item.channels for item in each if item.channels} or {1}:

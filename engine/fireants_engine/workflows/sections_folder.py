@@ -79,7 +79,7 @@ def load_section(
             whole, sized, notes = slide.grid, slide.sized, tuple(slide.notes)
         full = whole.size
         if large:
-            notes += (f"{path.name} is matched at {max(image.grid.size)} of {max(full)} pixels.",)
+            notes += (f"{path.name} is read at {max(image.grid.size)} of {max(full)} pixels.",)
     else:
         image, sized, notes = _flat(load_image(path)), True, ()
         full = image.grid.size

@@ -13,7 +13,7 @@ from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Affine
-from fireants_engine.workflows.tissue import at_most, find_tissue
+from fireants_engine.workflows.tissue import at_most, distance_inside, find_tissue
 
 _RING = 0.03
 """Of the tissue's diameter: what is missing is thicker than this, what has shrunk is not."""
@@ -98,17 +98,10 @@ def hull_of(tissue: Tensor) -> Tensor:
 
     width = max(1, round(0.04 * math.sqrt(float(tissue.sum()))))
     padded = np.pad(tissue.numpy(), width + 1)
-    grown = _to_border(~padded) <= width
-    filled = np.asarray(ndimage.binary_fill_holes((_to_border(grown) > width) | padded))
+    grown = distance_inside(~padded) <= width
+    filled = np.asarray(ndimage.binary_fill_holes((distance_inside(grown) > width) | padded))
     inner = (slice(width + 1, -width - 1),) * 2
     return torch.from_numpy(np.ascontiguousarray(filled[inner]))
-
-
-def _to_border(inside: np.ndarray) -> np.ndarray:
-    """Distance of each pixel inside from the outside, in pixels."""
-    from scipy import ndimage
-
-    return np.asarray(ndimage.distance_transform_edt(inside))
 
 
 def corners_of(sheet: Sheet) -> np.ndarray:
@@ -135,10 +128,10 @@ def without_missing(sheet: Sheet, brain: Image, affine: Affine) -> Sheet:
     there = warp_image(brain, affine, sheet.image.grid).data[0, 0] > 0.5
     lost = (there & ~hull_of(sheet.tissue)).numpy()
     width = _RING * math.sqrt(4 / math.pi * float(sheet.tissue.sum()))
-    core = _to_border(lost) > width
+    core = distance_inside(lost) > width
     if not core.any():
         return sheet
-    lost &= _to_border(~core) <= width + 1
+    lost &= distance_inside(~core) <= width + 1
     assert sheet.image.mask is not None
     counts = sheet.image.mask & ~torch.from_numpy(lost)[None]
     return replace(sheet, image=replace(sheet.image, mask=counts))

@@ -15,10 +15,14 @@ _SIGMA = 1.4826
 """Standard deviations of a normal distribution per median absolute deviation."""
 _TILT_DEG = 6.0
 """A section that is tilted by no more than this against the others is never an outlier."""
+_MOST_DEG = 20.0
+"""One that is tilted by more always is."""
 _NEAR = 0.75
 """The same for its distance from its place in the order, in distances of two sections."""
 _UNLIKE = 0.15
 """Share by which the distance that the places tell may differ from the one that is given."""
+_MANY = 4
+"""Sections from which on their places tell a distance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +90,7 @@ def fit_order(planes: Sequence[Plane | None], spacing_mm: float) -> Order:
     off = np.abs(heights - base - sign * spacing_mm * numbers)
     tilt = np.degrees(np.arccos(np.clip(normals @ normal, -1, 1)))
     good = side & (off <= _limit(off[side], _NEAR * spacing_mm))
-    good &= tilt <= _limit(tilt[side], _TILT_DEG)
+    good &= tilt <= min(_MOST_DEG, _limit(tilt[side], _TILT_DEG))
     if good.sum() < 2 or 2 * good.sum() <= len(given):
         raise InputError(
             f"Only {good.sum()} of {len(given)} sections agree on one plane and their order; "
@@ -135,10 +139,18 @@ def _frame(normal: np.ndarray, along: np.ndarray) -> np.ndarray:
 def _notes(
     numbers: np.ndarray, heights: np.ndarray, good: np.ndarray, spacing_mm: float
 ) -> tuple[str, ...]:
-    """Where the places tell another distance (median of all slopes) than the one given."""
+    """Where the places scatter, or tell another distance (median of all slopes) than was given."""
     x, y = numbers[good], heights[good]
+    sign, base = _line(x, y, spacing_mm)
+    scatter = float(np.median(np.abs(y - base - sign * spacing_mm * x)))
+    if scatter > spacing_mm:
+        return (
+            f"The sections, each found on its own, lie {scatter:.2f} mm from their places in the "
+            f"order, more than the {spacing_mm:.2f} mm between two; look whether the stack as a "
+            "whole is where it should be, and not the wrong way round.",
+        )
     first, second = np.triu_indices(len(x), 1)
-    if len(x) < 4:
+    if len(x) < _MANY:
         return ()
     slope = abs(float(np.median((y[second] - y[first]) / (x[second] - x[first]))))
     if abs(slope - spacing_mm) <= _UNLIKE * spacing_mm:

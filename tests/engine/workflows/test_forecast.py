@@ -146,6 +146,9 @@ def test_what_weighs_more() -> None:
     dice = greedy(**{"stages.2.terms": [{"kind": "dice"}]})
     assert peak(dice, given=Given(labels=40)) > peak(dice, given=Given(labels=2)) + 100
     assert peak(Recipe.preset("affine")) < 10
+    stage = {"deformation": {"kind": "slicewise"}, "terms": [{"kind": "mi"}]}
+    few = Recipe.from_dict({"stages": [stage]})
+    assert 10 < peak(few) < 0.7 * base  # a warp for each evaluation, and its gradient
 
 
 def test_the_parts_make_up_the_peak() -> None:
