@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -37,8 +38,8 @@ SIDES: tuple[tuple[Side, Side], ...] = (
 """From which side a plane is seen when its x cross y points along -x, +x, -y, ... of LPS."""
 AMBIGUOUS = 0.02
 """Share of the best score by which every other place has to be worse."""
-_ELSEWHERE = 0.15
-"""Of the length of the tissue: places that differ by more are not the same."""
+_ELSEWHERE, _SAME = 0.15, 0.02
+"""Of the length of the tissue: places that differ by more are others; by less, the same."""
 _COARSE, _FINE = 46, 70
 """Samples of the volume along its longest side in the two searches."""
 _KEPT = 8
@@ -103,7 +104,8 @@ class Candidate:
     score: float
 
     def to_dict(self) -> dict[str, Any]:
-        return {"score": self.score, **self.plane.to_dict()}
+        score = None if math.isnan(self.score) else self.score
+        return {"score": score, **self.plane.to_dict()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +229,8 @@ def slice_recipe() -> Recipe:
 def compared(
     sheet: Sheet, volume: Image, candidates: Sequence[Candidate], execution: Execution | None = None
 ) -> tuple[Candidate, ...]:
-    """The candidates after the coarsest level of the recipe's first stage, best first."""
+    """The candidates after the coarsest level of the recipe's first stage, best first, of those
+    that have come to one place only the best."""
     data = slice_recipe().to_dict()
     (stage, *_) = data["stages"]
     stage["pyramid"]["levels"] = stage["pyramid"]["levels"][:1]
@@ -241,19 +244,25 @@ def compared(
         if stage_result.outcome is not Outcome.DIVERGED:
             plane = plane_of(result.affine, middle)
             found.append(replace(one, affine=result.affine, plane=plane, score=-stage_result.loss))
-    return tuple(sorted(found, key=lambda one: -one.score)) or tuple(candidates)
+    kept: list[Candidate] = []
+    for one in sorted(found, key=lambda one: -one.score):
+        if all(_apart(one, other, sheet) > _SAME for other in kept):
+            kept.append(one)
+    return tuple(kept) or tuple(candidates)
+
+
+def _apart(one: Candidate, other: Candidate, sheet: Sheet) -> float:
+    """How far the corners of the tissue lie apart at most, as a share of its length."""
+    corners = corners_of(sheet)
+    apart = np.linalg.norm(one.affine(corners) - other.affine(corners), axis=1).max()
+    return float(apart / np.linalg.norm(corners[0] - corners[-1]))
 
 
 def elsewhere(candidates: Sequence[Candidate], sheet: Sheet) -> Candidate | None:
     """The best of the candidates that lie somewhere else than the first, or are seen from the
     other side; None without any."""
-    corners = corners_of(sheet)
-    limit = _ELSEWHERE * float(np.linalg.norm(corners[0] - corners[-1]))
-    first = candidates[0].affine(corners)
-    for one in candidates[1:]:
-        if np.linalg.norm(one.affine(corners) - first, axis=1).max() > limit:
-            return one
-    return None
+    unlike = (one for one in candidates[1:] if _apart(one, candidates[0], sheet) > _ELSEWHERE)
+    return next(unlike, None)
 
 
 def place(

@@ -95,6 +95,8 @@ def test_a_known_start_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     placed = slices.place(sheet, brain(), start=start, recipe=short(), labels=labels)
     assert np.median(errors_mm(placed.result.forward, section)) < 3  # a voxel, at a few steps
     assert placed.margin is None
+    unknown = replace(placed.candidates[0], score=float("nan"))
+    assert unknown.to_dict()["score"] is None  # JSON knows no NaN
     assert placed.result.extras.moving_labels is labels
 
 
@@ -116,6 +118,20 @@ def test_an_unsure_place_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "unsure" in note
     assert "--seen-from" in note
     assert placed.margin == pytest.approx(0.01)
+
+
+def test_candidates_that_come_to_one_place_are_one(found: Any) -> None:
+    _, placement = found
+    best = placement.candidates[0]
+    sheet = placement.sheet
+    assert slices.elsewhere((best, replace(best, score=0.5)), sheet) is None
+    both = slices.compared(sheet, brain(), (best, best))
+    assert len(both) == 1
+    corners = slices.corners_of(sheet)
+    for k, one in enumerate(placement.candidates):
+        for other in placement.candidates[:k]:
+            gap = np.linalg.norm(one.affine(corners) - other.affine(corners), axis=1).max()
+            assert gap > 1.5  # mm, half a voxel
 
 
 # ------------------------------------------------------------------ the section
