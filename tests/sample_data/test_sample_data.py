@@ -24,7 +24,7 @@ def test_manifest_lists_every_file_with_its_checksum(repo_root: Path) -> None:
         assert digest == row["sha256"], row["file"]
         assert row["origin"]
         assert row["licence"]
-    texts = {"MANIFEST.json", "NOTICE", "README.md", "phantoms.py"}
+    texts = {"MANIFEST.json", "NOTICE", "README.md", "phantoms.py", "sections.py"}
     found = {p.name for p in folder.iterdir() if p.is_file()} - texts
     assert found == {row["file"] for row in rows}
 
