@@ -51,18 +51,16 @@ def add_exvivo(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def exvivo(args: argparse.Namespace) -> int:
     """Exit code 0, or 130 when interrupted with the best state saved."""
     from fireants_engine.cli.progress import Progress, stop_on_interrupt
-    from fireants_engine.cli.run import changed, load_execution, summary
+    from fireants_engine.cli.run import finish, load_execution, own_or
     from fireants_engine.io.images import load_image
-    from fireants_engine.pipeline import Control, Outcome
-    from fireants_engine.recipe import Recipe
+    from fireants_engine.pipeline import Control
     from fireants_engine.workflows import exvivo as w
     from fireants_engine.workflows.exvivo_folder import save_alignment, sentence
-    from fireants_engine.workflows.rundir import check_output_folder, read_report
+    from fireants_engine.workflows.rundir import check_output_folder
 
     check_output_folder(args.output)
     execution = load_execution(args)
-    own = None if args.recipe is None else Recipe.load(args.recipe)
-    recipe = changed(own or w.exvivo_recipe(improper=args.improper), args)
+    recipe = own_or(w.exvivo_recipe(improper=args.improper), args)
     dead, living = load_image(args.exvivo), load_image(args.invivo)
     dead = dead.with_mask(None if args.exvivo_mask is None else load_image(args.exvivo_mask))
     labels = None if args.labels is None else load_image(args.labels)
@@ -79,7 +77,4 @@ def exvivo(args: argparse.Namespace) -> int:
             progress.say(note)
         aligned = w.register_oriented(found, control=control, on_event=progress, **how)
     save_alignment(aligned, args.output, exvivo_mask=args.exvivo_mask)
-    if not args.quiet:
-        print(sentence(found))
-        print(summary(read_report(args.output), args.output))
-    return 130 if aligned.result.outcome is Outcome.STOPPED else 0
+    return finish(args, aligned.result, sentence(found))

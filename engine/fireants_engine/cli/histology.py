@@ -103,18 +103,16 @@ def _pair_parser(steps: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def pair(args: argparse.Namespace) -> int:
     """Exit code 0, or 130 when interrupted with the best state saved."""
     from fireants_engine.cli.progress import Progress, stop_on_interrupt
-    from fireants_engine.cli.run import changed, load_execution, summary
-    from fireants_engine.pipeline import Control, Outcome
-    from fireants_engine.recipe import Recipe
+    from fireants_engine.cli.run import finish, load_execution, own_or
+    from fireants_engine.pipeline import Control
     from fireants_engine.workflows import sections as w
     from fireants_engine.workflows import sections_folder as files
-    from fireants_engine.workflows.rundir import check_output_folder, read_report
+    from fireants_engine.workflows.rundir import check_output_folder
 
     check_output_folder(args.output)
     if args.size < 32:
         raise InputError(f"--size {args.size}: too few pixels to compare; give 32 or more.")
-    own = None if args.recipe is None else Recipe.load(args.recipe)
-    recipe = changed(own or w.sections_recipe(), args)
+    recipe = own_or(w.sections_recipe(), args)
     execution = load_execution(args)
     moving_size = args.pixel_size if args.moving_pixel_size is None else args.moving_pixel_size
     given = (
@@ -138,7 +136,4 @@ def pair(args: argparse.Namespace) -> int:
         for note in found.notes:
             progress.say(f"note: {note}")
     files.save_match(found, args.output, given=given)
-    if not args.quiet:
-        print(files.sentence(found))
-        print(summary(read_report(args.output), args.output))
-    return 130 if found.result.outcome is Outcome.STOPPED else 0
+    return finish(args, found.result, files.sentence(found))

@@ -15,6 +15,7 @@ from fireants_engine.pipeline import Case, Control, Outcome
 from fireants_engine.recipe import Recipe
 from fireants_engine.workflows.cases import load_case
 from fireants_engine.workflows.registration import Execution, register
+from fireants_engine.workflows.result import Result
 from fireants_engine.workflows.rundir import check_output_folder, read_report, save_run
 from fireants_engine.workflows.tables import ROLES
 
@@ -54,6 +55,11 @@ def changed(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     return recipe.with_values(values) if values else recipe
 
 
+def own_or(packaged: Recipe, args: argparse.Namespace) -> Recipe:
+    """--recipe, or the `packaged` one of a workflow, with --set and --seed; raises RecipeError."""
+    return changed(packaged if args.recipe is None else Recipe.load(args.recipe), args)
+
+
 def load_inputs(args: argparse.Namespace) -> Case:
     """Read and check every input before anything is computed; raises InputError."""
     files = {role: path for role in ROLES if (path := getattr(args, role)) is not None}
@@ -81,7 +87,14 @@ def run(args: argparse.Namespace) -> int:
             on_event=progress,
         )
     save_run(result, args.output)
+    return finish(args, result)
+
+
+def finish(args: argparse.Namespace, result: Result, *sentences: str) -> int:
+    """Tell what a saved run has come to, after `sentences`; 0, or 130 where it was stopped."""
     if not args.quiet:
+        for sentence in sentences:
+            print(sentence)
         print(summary(read_report(args.output), args.output))
     return 130 if result.outcome is Outcome.STOPPED else 0
 

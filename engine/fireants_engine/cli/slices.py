@@ -113,20 +113,18 @@ def _cut_options(parser: argparse.ArgumentParser) -> None:
 def slice_section(args: argparse.Namespace) -> int:
     """Exit code 0, or 130 when interrupted with the best state saved."""
     from fireants_engine.cli.progress import Progress, stop_on_interrupt
-    from fireants_engine.cli.run import changed, load_execution, summary
+    from fireants_engine.cli.run import finish, load_execution, own_or
     from fireants_engine.errors import InputError
     from fireants_engine.io.images import load_image
     from fireants_engine.io.transforms import load_transform
-    from fireants_engine.pipeline import Control, Outcome
-    from fireants_engine.recipe import Recipe
+    from fireants_engine.pipeline import Control
     from fireants_engine.transforms import linear_part
     from fireants_engine.workflows import slices as w
-    from fireants_engine.workflows.rundir import check_output_folder, read_report
+    from fireants_engine.workflows.rundir import check_output_folder
     from fireants_engine.workflows.slices_folder import save_placement
 
     check_output_folder(args.output)
-    own = None if args.recipe is None else Recipe.load(args.recipe)
-    recipe = changed(own or w.slice_recipe(), args)
+    recipe = own_or(w.slice_recipe(), args)
     execution = load_execution(args)
     given = _section(args.section, args.pixel_size, args.section_mask)
     volume = _volume(args)
@@ -150,27 +148,22 @@ def slice_section(args: argparse.Namespace) -> int:
         for note in found.notes:
             progress.say(f"note: {note}")
     save_placement(found, args.output)
-    if not args.quiet:
-        print(f"The section is {found.plane.sentence()}.")
-        print(summary(read_report(args.output), args.output))
-    return 130 if found.result.outcome is Outcome.STOPPED else 0
+    return finish(args, found.result, f"The section is {found.plane.sentence()}.")
 
 
 def stack(args: argparse.Namespace) -> int:
     """Exit code 0, or 130 when interrupted with the best state saved."""
     from fireants_engine.cli.progress import Progress, stop_on_interrupt
-    from fireants_engine.cli.run import changed, load_execution, summary
+    from fireants_engine.cli.run import finish, load_execution, own_or
     from fireants_engine.io.images import load_image
-    from fireants_engine.pipeline import Control, Outcome
-    from fireants_engine.recipe import Recipe
+    from fireants_engine.pipeline import Control
     from fireants_engine.workflows import stack as w
-    from fireants_engine.workflows.rundir import check_output_folder, read_report
+    from fireants_engine.workflows.rundir import check_output_folder
     from fireants_engine.workflows.sheets import sheet_for
     from fireants_engine.workflows.stack_folder import save_stack
 
     check_output_folder(args.output)
-    own = None if args.recipe is None else Recipe.load(args.recipe)
-    recipe = changed(own or w.stack_recipe(), args)
+    recipe = own_or(w.stack_recipe(), args)
     execution = load_execution(args)
     volume = _volume(args)
     given = [
@@ -191,11 +184,9 @@ def stack(args: argparse.Namespace) -> int:
         for note in found.notes:
             progress.say(f"note: {note}")
     save_stack(found, args.output, [Path(path).name for path in args.sections])
-    if not args.quiet:
-        count = sum(one is not None for one in found.sections)
-        print(f"{count} sections, {found.order.spacing_mm:.3g} mm apart.")
-        print(summary(read_report(args.output), args.output))
-    return 130 if found.result.outcome is Outcome.STOPPED else 0
+    count = sum(one is not None for one in found.sections)
+    sentence = f"{count} sections, {found.order.spacing_mm:.3g} mm apart."
+    return finish(args, found.result, sentence)
 
 
 # ------------------------------------------------------------------ what both are given
