@@ -15,6 +15,7 @@ from napari_fireants._epi_scene import EpiScene
 from napari_fireants._epi_sides import TYPED, Side, read_side
 from napari_fireants._latest import Latest
 from napari_fireants._layers import file_of, opened_from, snapshot, time_points
+from napari_fireants._task import outcome
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -332,18 +333,8 @@ class Epi:
             raise InputError(f"{self.session.busy_with}; wait until it is done, or stop it.")
         link = self._link = EpiLink()
 
-        def safely() -> Any:
-            from napari_fireants._task import explain
-
-            try:
-                return work(link), ""
-            except InterruptedError:
-                return None, "Stopped; nothing was changed."
-            except Exception as error:
-                return None, explain(error)
-
-        def finish(outcome: Any) -> None:
-            value, error = outcome
+        def finish(ended: tuple[Any, str]) -> None:
+            value, error = ended
             self.task = ""
             self.drain()
             self.told.emit("", "note")
@@ -355,7 +346,7 @@ class Epi:
                 done(value)
             self.working.emit()
 
-        self.session.submit(safely, finish, task, link.stop)
+        self.session.submit(lambda: outcome(lambda: work(link)), finish, task, link.stop)
         self.task = task
         self.told.emit("", "note")
         self.working.emit()

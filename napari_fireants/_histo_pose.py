@@ -12,11 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fireants_engine.errors import InputError
+from fireants_engine.geometry.planes import PLANES, SIDES
 from napari_fireants._nudge import about, mirror, scale, shift, turn
 
-PLANES = ("sagittal", "coronal", "axial")
-"""By the axis of LPS that is nearest to the normal."""
-SIDES = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
 WAYS = ("left to right", "front to back", "down to up")
 """Of the axes of LPS, for people."""
 STEEPEST = 60.0

@@ -11,6 +11,7 @@ from psygnal import Signal
 from fireants_engine.errors import FireantsError, InputError
 from napari_fireants._histo_link import HistoLink
 from napari_fireants._session import Session
+from napari_fireants._task import outcome
 
 SEARCHING, PREPARING, REFINING, EXPORTING = (
     "A section is being searched for",
@@ -53,8 +54,8 @@ class Work:
             raise InputError(f"{self.session.busy_with}; wait until it is done, or stop it.")
         link = self._link = HistoLink()
 
-        def ended(outcome: tuple[Any, str]) -> None:
-            value, sentence = outcome
+        def finish(ended: tuple[Any, str]) -> None:
+            value, sentence = ended
             self.task = ""
             self.told.emit(sentence, "note" if link.stopping else "error")
             if value is None:
@@ -64,7 +65,7 @@ class Work:
             self.working.emit()
 
         self.task = task
-        self.session.submit(lambda: _outcome(work, link), ended, task, link.stop)
+        self.session.submit(lambda: outcome(lambda: work(link)), finish, task, link.stop)
         self.told.emit("", "note")
         self.working.emit()
 
@@ -92,18 +93,6 @@ class Work:
             self.told.emit("Stopped, because the dock that ran it was closed.", "note")
             self.failed.emit()
             self.working.emit()
-
-
-def _outcome(work: Callable[[HistoLink], Any], link: HistoLink) -> tuple[Any, str]:
-    """A value, or why there is none."""
-    from napari_fireants._task import explain
-
-    try:
-        return work(link), ""
-    except InterruptedError:
-        return None, "Stopped; nothing was changed."
-    except Exception as error:
-        return None, explain(error)
 
 
 def job_side() -> Any:

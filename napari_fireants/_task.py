@@ -59,6 +59,16 @@ class Task:
             release_memory()
 
 
+def outcome(function: Callable[[], Any]) -> tuple[Any, str]:
+    """What `function` returns and "", or None and why there is nothing."""
+    try:
+        return function(), ""
+    except InterruptedError:
+        return None, "Stopped; nothing was changed."
+    except Exception as error:
+        return None, explain(error)
+
+
 def explain(error: Exception) -> str:
     """One sentence for a person, whatever was raised."""
     from fireants_engine.errors import FireantsError

@@ -213,7 +213,7 @@ def _volume(args: argparse.Namespace) -> Any:
 
 def _cut(args: argparse.Namespace) -> dict[str, Any]:
     """What is known of the cut, as the workflows take it."""
-    from fireants_engine.workflows.slice_search import PLANES
+    from fireants_engine.geometry.planes import PLANES
 
     planes = PLANES if args.plane == "any" else (args.plane,)
     return {"planes": planes, "tilt_deg": args.tilt, "seen_from": args.seen_from}

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from fireants_engine.geometry.grid import Grid
 
-_NAMES = ("sagittal", "coronal", "axial")
+PLANES = ("sagittal", "coronal", "axial")
+"""Names of the planes whose normals are the world axes x, y and z."""
+Side = Literal["left", "right", "anterior", "posterior", "inferior", "superior"]
+SIDES: tuple[tuple[Side, Side], ...] = (
+    ("left", "right"), ("posterior", "anterior"), ("superior", "inferior"),
+)  # fmt: skip
+"""From which side a plane is seen when its x cross y points along -x, +x, -y, ... of LPS."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +78,7 @@ def plane_of(grid: Grid, axis: int | None, index: int) -> Plane:
         title, plane = "", grid
     else:
         normal = grid.direction[:, grid.dim - 1 - axis]
-        title = f"{_NAMES[int(np.abs(normal).argmax())]} {index}"
+        title = f"{PLANES[int(np.abs(normal).argmax())]} {index}"
         plane = grid.plane(axis, index)
     return Plane(
         title, axis, index, plane, (flips[0], flips[1]), transpose,

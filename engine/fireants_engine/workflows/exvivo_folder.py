@@ -19,9 +19,8 @@ from fireants_engine.pipeline.prepare import Prepared, robust_range
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows.exvivo import Alignment, Fit, Orientation, turned_by
 from fireants_engine.workflows.pictures import GREY, planes_of, png
-from fireants_engine.workflows.rundir import save_run, staged
+from fireants_engine.workflows.rundir import CANDIDATES_FILE, save_run, staged
 
-CANDIDATES_FILE = "candidates.json"
 PART_FILE = "invivo_part.nii.gz"
 _PICTURES = 6
 """Candidates that are drawn, each of another half or orientation."""

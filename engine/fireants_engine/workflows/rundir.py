@@ -44,6 +44,8 @@ from fireants_engine.workflows.steer import edits_of, mask_file
 
 REPORT_FILE = "report.json"
 LABELS_FILE = "warped_labels.nii.gz"
+CANDIDATES_FILE = "candidates.json"
+"""Of workflows that look for a start: what was compared, scores and margins."""
 INITIAL_FILE = "0InitialWarp.nii.gz"
 MASK_FILE = "_mask.nii.gz"
 

@@ -24,12 +24,11 @@ from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Transform
 from fireants_engine.workflows.pictures import GREY, png
 from fireants_engine.workflows.report import source_of
-from fireants_engine.workflows.rundir import save_run
+from fireants_engine.workflows.rundir import CANDIDATES_FILE, save_run
 from fireants_engine.workflows.sections import Candidate, Match
 from fireants_engine.workflows.slides import warp_slide
 from fireants_engine.workflows.tissue import background_of
 
-CANDIDATES_FILE = "candidates.json"
 LARGEST = 4096
 """Pixels of the long side of a slide that are read; finer than this is for the tile-wise warp."""
 _SHOWN = 4

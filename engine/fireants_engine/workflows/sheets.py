@@ -104,6 +104,11 @@ def hull_of(tissue: Tensor) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(filled[inner]))
 
 
+def flat_grid(grid: Grid) -> Grid:
+    """That of a volume of one slice in its own plane, 2D."""
+    return Grid(grid.size[:2], grid.spacing_mm[:2], grid.origin_mm[:2], grid.direction[:2, :2])
+
+
 def corners_of(sheet: Sheet) -> np.ndarray:
     """(4, 3) mm: the corners of the box around the tissue, the first opposite to the last."""
     rows, columns = torch.nonzero(sheet.tissue, as_tuple=True)

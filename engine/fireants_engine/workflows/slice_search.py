@@ -12,10 +12,9 @@ from torch import Tensor
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry.planes import PLANES
 from fireants_engine.transforms import Affine
 
-PLANES = ("sagittal", "coronal", "axial")
-"""Names of the planes whose normals are the world axes x, y and z."""
 BINS = 12
 SCALE_COST = 0.5
 """Taken off the score for the squared logarithm of the scale: pixel sizes are known, so a plane

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fireants_engine.errors import InputError
-from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry import Image
+from fireants_engine.geometry.planes import PLANES, SIDES, Side
 from fireants_engine.pipeline import Case, Control, Event, Extras, Outcome
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.presets import workflow_recipe
@@ -24,18 +25,14 @@ from fireants_engine.workflows.sheets import (
     Sheet,
     at_pixel_size,
     corners_of,
+    flat_grid,
     middle_of,
     sheet_for,
     sheet_of,
     without_missing,
 )
-from fireants_engine.workflows.slice_search import PLANES, Poses, Search, best_of
+from fireants_engine.workflows.slice_search import Poses, Search, best_of
 
-Side = Literal["left", "right", "anterior", "posterior", "inferior", "superior"]
-SIDES: tuple[tuple[Side, Side], ...] = (
-    ("left", "right"), ("posterior", "anterior"), ("superior", "inferior"),
-)  # fmt: skip
-"""From which side a plane is seen when its x cross y points along -x, +x, -y, ... of LPS."""
 AMBIGUOUS = 0.02
 """Share of the best score by which every other place has to be worse."""
 _ELSEWHERE, _SAME = 0.15, 0.02
@@ -208,9 +205,9 @@ def _search_at(sheet: Sheet, volume: Image, brain: Tensor, samples: int) -> Sear
     inside = F.interpolate(brain[None, None].float(), size=grid.shape, mode="area")[0, 0] > 0.5
     pixel = 0.67 * voxel
 
+    plane = flat_grid(sheet.image.grid)
+
     def small(data: Tensor) -> Image:
-        flat = sheet.image.grid
-        plane = Grid(flat.size[:2], flat.spacing_mm[:2], flat.origin_mm[:2], flat.direction[:2, :2])
         return at_pixel_size(Image(data[None].float(), plane), pixel)
 
     density = small(sheet.image.data[0, 0])

@@ -9,24 +9,22 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry import Image
 from fireants_engine.io.images import save_image
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows.pictures import GREY, png
-from fireants_engine.workflows.rundir import save_run
+from fireants_engine.workflows.rundir import CANDIDATES_FILE, save_run
+from fireants_engine.workflows.sheets import flat_grid
 from fireants_engine.workflows.slices import Candidate, Placement, Sheet
 
-CANDIDATES_FILE = "candidates.json"
 _SHOWN = 4
 """Candidates that get a picture."""
 
 
 def flat(image: Image) -> Image:
     """A volume of one slice as the 2D image that it is."""
-    grid = image.grid
-    plane = Grid(grid.size[:2], grid.spacing_mm[:2], grid.origin_mm[:2], grid.direction[:2, :2])
-    return Image(image.data[:, 0], plane, name=image.name)
+    return Image(image.data[:, 0], flat_grid(image.grid), name=image.name)
 
 
 def cut(volume: Image, affine: Affine, sheet: Sheet) -> np.ndarray:
