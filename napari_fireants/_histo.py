@@ -1,4 +1,4 @@
-"""A section in a volume, in one viewer: what is given, where it may lie, how it was placed.
+"""A section in a volume, or two sections: what is given, how it may lie, how it was placed.
 
 No widgets. Sections are kept one by one: those of a stack, or all 2D images that are open.
 """
@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from fireants_engine.errors import FireantsError, InputError
-from napari_fireants._histo_given import Options, Section, pixel_of, section_at, sections_in
+from napari_fireants._histo_given import (
+    Options,
+    Section,
+    has_length,
+    pair_job,
+    pixel_of,
+    section_at,
+    sections_in,
+    volume_job,
+)
 from napari_fireants._histo_link import Export, Guess, Guesses, Refined, SectionJob, Volume
 from napari_fireants._histo_move import Hand
 from napari_fireants._histo_pairs import Pairs
@@ -37,7 +46,7 @@ if TYPE_CHECKING:
 
 ACCEPTED, SKIPPED, FLAGGED = "accepted", "skipped", "flagged"
 NO_SECTION = "Choose a section first: a 2D image, or a stack of them."
-NO_VOLUME = "Choose the volume that the section was cut from."
+NO_VOLUME = "Choose the volume that the section was cut from, or another section."
 
 
 class Histo:
@@ -99,30 +108,38 @@ class Histo:
         self.changed.emit()
         self._placed()
 
-    def set_pixel_um(self, value: float | None) -> None:
-        """Of the chosen section's layer, as typed; None: as the layer says."""
-        if self.layer is None or value == self.pixel_um:
+    @property
+    def pair(self) -> bool:
+        """What was chosen beside the section is another section."""
+        return self.volume is not None and self.volume.ndim == 2
+
+    def set_pixel_um(self, layer: Layer | None, value: float | None) -> None:
+        """Of a layer of sections, as typed; None: as the layer says."""
+        if layer is None or value == self.pixel_um(layer):
             return
-        self._typed.pop(self.layer, None)
+        self._typed.pop(layer, None)
         if value is not None:
-            self._typed[self.layer] = value
+            self._typed[layer] = value
         for section in self._known.values():
-            if section.layer == self.layer:
+            if layer in (section.layer, self.volume):
                 section.forget()
+        if layer == self.volume:
+            self._read = None
         self.scene.put_away()
         self.changed.emit()
         self._placed()
 
-    @property
-    def pixel_um(self) -> float | None:
+    def pixel_um(self, layer: Layer | None) -> float | None:
         """Along x; None where nobody has said it."""
-        if self.layer is None:
-            return None
-        return self._typed.get(self.layer) or (pixel_of(self.layer) or (None,))[0]
+        return None if layer is None else (self._pixel(layer) or (None,))[0]
 
-    @property
-    def pixel_typed(self) -> bool:
-        return self.layer in self._typed
+    def pixel_typed(self, layer: Layer | None) -> bool:
+        return layer in self._typed
+
+    def _pixel(self, layer: Layer) -> tuple[float, float] | None:
+        """Along x and y in um, as typed or as the layer says."""
+        typed = self._typed.get(layer)
+        return (typed, typed) if typed else pixel_of(layer)
 
     def set_options(self, **values: Any) -> None:
         self.options = replace(self.options, **values)
@@ -155,22 +172,16 @@ class Histo:
             raise InputError(NO_VOLUME)
         if volume == section.layer:
             raise InputError(f"Section and volume are both {volume.name}; choose two layers.")
-        whole = snapshot(volume)
-        if whole.rgb or whole.ndim != 3:
-            kind = "an RGB image" if whole.rgb else "2D"
-            raise InputError(f"{volume.name}: is {kind}; the volume is a grey 3D image.")
-        typed = self._typed.get(section.layer)
-        pixel = (typed, typed) if typed else pixel_of(section.layer)
-        if pixel is None:
-            raise InputError(f"{section.layer.name} does not say how large a pixel is; type it.")
+        common = (options.piece, self.controller.current_device())
+        if self.pair:
+            return pair_job(source, section_at(volume, None), self._pixel(section.layer),
+                            self._pixel(volume), *common)  # fmt: skip
         if not side_of_plane(options.plane, options.side):
             raise InputError(
                 f"No {options.plane} section is seen from {options.side}; choose another side."
             )
-        return SectionJob(
-            source, whole, (pixel[0] / 1000, pixel[1] / 1000), options.plane, options.side,
-            options.tilt_deg, options.piece, self.controller.current_device(),
-        )  # fmt: skip
+        job = volume_job(source, snapshot(volume), self._pixel(section.layer), *common)
+        return replace(job, plane=options.plane, side=options.side, tilt_deg=options.tilt_deg)
 
     # ------------------------------------------------------------ where it may lie
     def find(self) -> None:
@@ -182,7 +193,7 @@ class Histo:
         self._look_for(PREPARING, "by_hand")
 
     def _look_for(self, task: str, how: str) -> None:
-        job, section, volume = self.job(), self.section, self.volume
+        job, section, volume, pair = self.job(), self.section, self.volume, self.pair
         assert section is not None
         assert volume is not None
         known = self._read[1] if self._read is not None and self._read[0] == volume else None
@@ -195,7 +206,7 @@ class Histo:
             self.show()
             self.work.told.emit(found.note, "note")
 
-        self.work.begin(task, lambda link: getattr(job_side(), how)(job, known, link), done)
+        self.work.begin(task, lambda link: getattr(job_side(pair), how)(job, known, link), done)
 
     def choose(self, guess: Guess) -> None:
         """Show a candidate as it was found; a step that can be undone."""
@@ -245,7 +256,8 @@ class Histo:
         if section is None or section.found is None:
             self.scene.put_away()
         else:
-            self.scene.begin(section.found.prepared, section.name)
+            unit = "mm" if has_length(section.layer) else "pixel"
+            self.scene.begin(section.found.prepared, section.name, unit)
             self._show_pose()
             return
         self._placed()
@@ -267,6 +279,7 @@ class Histo:
             fitted = section.refined if section.as_refined else None
             self.scene.show_plane(section.pose, None if fitted is None else fitted.picture)
             self.scene.show_regions(None if fitted is None else fitted.labels)
+            self.scene.show_lines(None if fitted is None else fitted.lines)
         self._placed()
 
     def _placed(self) -> None:
@@ -288,7 +301,7 @@ class Histo:
             self.work.told.emit(" ".join(refined.notes), "note")
 
         def work(link: Any) -> Refined | None:
-            return job_side().refine(job, found.prepared, pose, source, link)
+            return job_side(job.pair).refine(job, found.prepared, pose, source, link)
 
         self.work.begin(REFINING, work, done)
 

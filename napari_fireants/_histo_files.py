@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ import torch
 from fireants_engine import Image
 from fireants_engine.geometry import Grid
 from fireants_engine.io.images import save_image
+from fireants_engine.transforms.embedding import embed_grid
 from fireants_engine.workflows.result import Result
 from fireants_engine.workflows.rundir import staged
+from fireants_engine.workflows.sections_folder import save_match
 from fireants_engine.workflows.slices_folder import flat, save_placement
-from napari_fireants._histo_job import places_in_volume, with_others
+from napari_fireants._histo_job import places_in_volume, regions_of, with_others
 from napari_fireants._histo_link import Export
 from napari_fireants._histo_pose import errors_um
-from napari_fireants._layers import to_image
 
 ON_SLIDE, REGIONS, PICTURE, PAIRS = (
     "mri_on_section.tif",
@@ -31,25 +31,24 @@ ON_SLIDE, REGIONS, PICTURE, PAIRS = (
 )
 LARGEST_PX = 4096
 """Longest side of what is written of the slide; larger slides are written smaller."""
-COLUMNS = (
-    "section_x_px", "section_y_px", "section_x_mm", "section_y_mm",
-    "volume_x_mm", "volume_y_mm", "volume_z_mm", "distance_um",
-)  # fmt: skip
 
 
 def export(given: Export, folder: Path) -> Path:
-    """The run folder with candidates.json and report.html, the volume on the slide's pixels,
-    outlines of regions on them (with labels), and the landmarks (with pairs), or nothing."""
-    refined = replace(given.refined, placement=with_others(given.refined, given.others))
+    """The run folder with candidates.json and report.html, the volume on the slide's pixels (of
+    two sections the run's warped.tif), outlines of regions on them (with labels), and the
+    landmarks (with pairs), or nothing."""
+    placement = with_others(given.refined, given.others)
     with staged(folder) as place:
-        inside = save_placement(refined.placement, place / "run")
+        save = save_match if given.job.pair else save_placement
+        inside = save(placement, place / "run")
         for file in sorted(inside.iterdir()):
             os.replace(file, place / file.name)
         inside.rmdir()
-        result = refined.placement.result
+        result = placement.result
         grid = slide_grid(given)
-        mri = flat(result.warp(given.prepared.volume.image, grid))
-        save_image(Image(mri.data.to(torch.float32), mri.grid), place / ON_SLIDE)
+        if not given.job.pair:
+            mri = flat(result.warp(given.prepared.volume.image, grid))
+            save_image(Image(mri.data.to(torch.float32), mri.grid), place / ON_SLIDE)
         if given.labels is not None:
             _regions(given, result, grid, place)
         if len(given.points):
@@ -58,18 +57,21 @@ def export(given: Export, folder: Path) -> Path:
 
 
 def slide_grid(given: Export) -> Grid:
-    """The slide's pixels as a volume of one slice; larger pixels where there are too many."""
-    sheet = given.prepared.sheet.image.grid
+    """The slide's pixels, of a section in a volume as a volume of one slice; larger pixels where
+    there are too many."""
     size = given.job.section.size
-    whole = Grid((*size, 1), (*given.job.pixel_mm, sheet.spacing_mm[2]), (0.0, 0.0, 0.0), np.eye(3))
+    flat_one = Grid(size, given.job.pixel_mm, (0.0, 0.0), np.eye(2))
     most = max(size) / LARGEST_PX
-    return whole if most <= 1 else whole.resized([*(max(1, round(n / most)) for n in size), 1])
+    if most > 1:
+        flat_one = flat_one.resized([max(1, round(n / most)) for n in size])
+    return flat_one if given.job.pair else embed_grid(flat_one)
 
 
 # ------------------------------------------------------------------ regions
 def _regions(given: Export, result: Result, grid: Grid, place: Path) -> None:
     assert given.labels is not None
-    labels = result.warp_labels(to_image(given.labels), grid).numpy()[0]
+    labels = result.warp_labels(regions_of(given.job, given.labels), grid).numpy()
+    labels = labels.reshape(labels.shape[-2:])
     factor = np.array(given.job.section.size) / np.array(grid.size[:2])
     outlines = {int(k): outlines_of(labels == k, factor) for k in np.unique(labels) if k}
     features = [_feature(number, rings) for number, rings in outlines.items() if rings]
@@ -139,9 +141,20 @@ def _draw(given: Export, outlines: dict[int, list[np.ndarray]], path: Path) -> N
 def _pairs(given: Export, place: Path) -> None:
     section, volume = given.points[:, :2], given.points[:, 2:]
     away = errors_um(volume, places_in_volume(given.refined, section))
-    pixels = section / np.array(given.job.pixel_mm)
-    table = np.column_stack([pixels, section, volume, away])
+    job = given.job
+    parts = {"section_{}_px": section / np.array(job.pixel_mm), "section_{}_mm": section}
+    if job.pair:
+        other = volume[:, :2]
+        parts |= {"other_{}_px": other / np.array(job.other_mm), "other_{}_mm": other}
+    else:
+        parts["volume_{}_mm"] = volume
+    if not job.sized:
+        parts = {name: values for name, values in parts.items() if name.endswith("px")}
+    names = [name.format(axis) for name, values in parts.items()
+             for axis in "xyz"[: values.shape[1]]]  # fmt: skip
+    last = ("distance_um", away) if job.sized else ("distance_px", away / 1000)
+    table = np.column_stack([*parts.values(), last[1]])
     with (place / PAIRS).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow((*names, last[0]))
         writer.writerows([f"{value:.4f}" for value in row] for row in table)

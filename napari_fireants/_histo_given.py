@@ -58,6 +58,11 @@ class Section:
         rows = [np.concatenate(pair) for pair in self.pairs if pair[1] is not None]
         return np.array(rows).reshape(-1, 5)
 
+    def length(self, um: float) -> str:
+        """A distance for people: in pixels where nobody knows how large they are."""
+        known = self.job is None or self.job.sized
+        return f"{um:.0f} µm" if known else f"{um / 1000:.1f} px"
+
     def unplace(self) -> None:
         """Where it lies is not known any more; landmarks stay."""
         self.found = self.job = self.chosen = self.pose = self.refined = None
@@ -100,6 +105,11 @@ def pixel_of(layer: Layer) -> tuple[float, float] | None:
     return out[1], out[0]
 
 
+def has_length(layer: Layer) -> bool:
+    """Its last axis counts in a unit of length."""
+    return (1.0 * layer.units[-1]).check("[length]")
+
+
 def section_at(layer: Layer, index: int | None) -> Snapshot:
     """The section as it is now, in pixels of its own; nothing is read.
 
@@ -120,3 +130,38 @@ def section_at(layer: Layer, index: int | None) -> Snapshot:
 
 def _data(layer: Layer) -> np.ndarray:
     return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
+# ------------------------------------------------------------------ what a search takes
+def volume_job(
+    section: Snapshot, volume: Snapshot, pixel_um: tuple[float, float] | None, piece: int,
+    device: str,
+) -> SectionJob:  # fmt: skip
+    """A section in a volume. Raises InputError for what is no volume, or where pixels have no
+    size."""
+    if volume.rgb or len(volume.size) != 3:
+        raise InputError(f"{volume.name}: is a stack of sections; choose a grey 3D image, or one "
+                         "other section (2D).")  # fmt: skip
+    if pixel_um is None:
+        raise InputError(f"{section.name} does not say how large a pixel is; type it.")
+    return SectionJob(section, volume, _in_mm(pixel_um), piece=piece, device=device)
+
+
+def pair_job(
+    section: Snapshot, other: Snapshot, pixel_um: tuple[float, float] | None,
+    other_um: tuple[float, float] | None, piece: int, device: str,
+) -> SectionJob:  # fmt: skip
+    """Two sections. Where neither says how large its pixels are, 1 pixel counts as 1 mm; raises
+    InputError where only one does."""
+    if (pixel_um is None) != (other_um is None):
+        unknown = section if pixel_um is None else other
+        raise InputError(f"{unknown.name} does not say how large a pixel is, and the other section "
+                         "does; type it.")  # fmt: skip
+    if pixel_um is None or other_um is None:
+        return SectionJob(section, other, (1.0, 1.0), piece=piece, device=device, sized=False)
+    sizes = _in_mm(pixel_um), _in_mm(other_um)
+    return SectionJob(section, other, sizes[0], piece=piece, device=device, other_mm=sizes[1])
+
+
+def _in_mm(pixel_um: tuple[float, float]) -> tuple[float, float]:
+    return pixel_um[0] / 1000, pixel_um[1] / 1000

@@ -6,7 +6,9 @@ Finding, fitting; what is written is in `_histo_files`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from fireants_engine.pipeline import events as ev
 from fireants_engine.pipeline.pyramid import shrink_image
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows import slices
+from fireants_engine.workflows.result import Result
+from fireants_engine.workflows.sheets import flat_grid
 from fireants_engine.workflows.tissue import at_most
 from napari_fireants._histo_link import (
     SHOWN_PX,
@@ -42,16 +46,17 @@ APART_MM, APART_DEG = 2.0, 4.0
 """Candidates nearer than both are one."""
 CARD_PX = 72
 """Height of a candidate's pictures."""
+LINES = 20
+"""Cells of the deformation grid along the longer side."""
 
 
 # ------------------------------------------------------------------ reading
-def section_image(job: SectionJob) -> Image:
-    """The section in mm of its own: x to the right, y down, 0 in the middle of the first pixel."""
-    source = job.section
+def section_image(source: Snapshot, pixel_mm: tuple[float, float]) -> Image:
+    """A section in mm of its own: x to the right, y down, 0 in the middle of the first pixel."""
     array = np.asarray(source.data)
     if source.rgb:
         array = array[..., :3]
-    grid = Grid(source.size, job.pixel_mm, (0.0, 0.0), np.eye(2))
+    grid = Grid(source.size, pixel_mm, (0.0, 0.0), np.eye(2))
     return Image.from_numpy(array, grid, channels=source.rgb, name=source.name, path=source.path)
 
 
@@ -64,8 +69,8 @@ def read_volume(source: Snapshot) -> Volume:
 def prepare(job: SectionJob, volume: Volume | None, link: HistoLink) -> Prepared:
     """Read both and find the tissue. volume: the one of `job`, where it was read before."""
     link.progress(Progress(text="Reading the images"))
-    section, volume = section_image(job), volume or read_volume(job.volume)
-    _go_on(link)
+    section, volume = section_image(job.section, job.pixel_mm), volume or read_volume(job.volume)
+    go_on(link)
     link.progress(Progress(text="Finding the tissue"))
     sheet = slices.sheet_for(section, volume.image, component=job.piece or None)
     grid = sheet.image.grid
@@ -73,7 +78,7 @@ def prepare(job: SectionJob, volume: Volume | None, link: HistoLink) -> Prepared
     return Prepared(
         sheet=sheet,
         volume=volume,
-        picture=np.ascontiguousarray(_picture(section, grid)[::step, ::step]),
+        picture=np.ascontiguousarray(picture_of(section, flat_grid(grid))[::step, ::step]),
         tissue=sheet.tissue.numpy()[::step, ::step],
         step=step,
         corner_mm=np.array(grid.origin_mm[:2]),
@@ -83,9 +88,8 @@ def prepare(job: SectionJob, volume: Volume | None, link: HistoLink) -> Prepared
     )
 
 
-def _picture(section: Image, grid: Grid) -> np.ndarray:
-    """The section on the sheet's pixels: (Y, X, 3) or (Y, X) bytes."""
-    flat = Grid(grid.size[:2], grid.spacing_mm[:2], grid.origin_mm[:2], grid.direction[:2, :2])
+def picture_of(section: Image, flat: Grid) -> np.ndarray:
+    """The section on pixels, no smaller than its own: (Y, X, 3) or (Y, X) bytes."""
     small = at_most(section, max(flat.size))
     data = shrink_image(small.data[None].float(), flat)[0] if small.grid.size != flat.size else (
         small.data.float()
@@ -97,7 +101,19 @@ def _picture(section: Image, grid: Grid) -> np.ndarray:
     return to_bytes(array if array.shape[-1] == 3 else array.mean(-1), limits)
 
 
-def _go_on(link: HistoLink) -> None:
+def regions_of(job: SectionJob, labels: Snapshot) -> Image:
+    """A label map of the volume, or of the other section by its pixels. Raises InputError."""
+    if not job.pair:
+        return to_image(labels)
+    if labels.size != job.volume.size:
+        a, b = (" x ".join(map(str, each.size)) for each in (labels, job.volume))
+        raise InputError(
+            f"{labels.name} has {a} pixels and {job.volume.name} {b}; draw regions on this image."
+        )
+    return section_image(labels, job.other_mm)
+
+
+def go_on(link: HistoLink) -> None:
     if link.stopping:
         raise InterruptedError
 
@@ -109,14 +125,14 @@ def by_hand(job: SectionJob, volume: Volume | None, link: HistoLink) -> Guesses:
     inside = torch.nonzero(slices.brain_of(prepared.volume.image)).double().mean(0).numpy()
     point = (np.linalg.inv(prepared.volume.to_index) @ np.array([*inside[::-1], 1.0]))[:3]
     pose = standard_pose(job.plane or "coronal", job.side or None, point, prepared.middle_mm)
-    guess = Guess(pose, float("nan"), None, _card(prepared, pose))
+    guess = Guess(pose, float("nan"), None, card(prepared, pose))
     return Guesses(prepared, (guess,), None, "")
 
 
 def find(job: SectionJob, volume: Volume | None, link: HistoLink) -> Guesses:
     """Search the planes, and compare the best with care."""
     prepared = prepare(job, volume, link)
-    _go_on(link)
+    go_on(link)
     planes = (job.plane,) if job.plane else PLANES
     text = f"Searching {'all' if len(planes) > 1 else planes[0]} planes"
     link.progress(Progress(text=f"{text}, some seconds", fraction=0.15))
@@ -124,21 +140,21 @@ def find(job: SectionJob, volume: Volume | None, link: HistoLink) -> Guesses:
         prepared.sheet, prepared.volume.image, planes=planes, tilt_deg=job.tilt_deg,
         seen_from=job.side or None,
     )  # fmt: skip
-    _go_on(link)
+    go_on(link)
     link.progress(Progress(text=f"Comparing the best {len(found)}", fraction=0.8))
     found = slices.compared(prepared.sheet, prepared.volume.image, found, execution_on(job.device))
-    _go_on(link)
+    go_on(link)
     if not found:
         raise InputError(f"{job.section.name}: nothing in {job.volume.name} is like it.")
     other = slices.elsewhere(found, prepared.sheet)
     margin = None if other is None else found[0].score - other.score
     guesses = tuple(_guess(prepared, one) for one in _unlike(prepared, found)[:SHOWN])
-    return Guesses(prepared, guesses, margin, _unsure(guesses, margin))
+    return Guesses(prepared, guesses, margin, unsure(guesses, margin, slices.AMBIGUOUS))
 
 
 def _guess(prepared: Prepared, one: slices.Candidate) -> Guess:
     pose = Pose(one.affine.matrix, prepared.middle_mm)
-    return Guess(pose, one.score, one, _card(prepared, pose))
+    return Guess(pose, one.score, one, card(prepared, pose))
 
 
 def _unlike(prepared: Prepared, found: tuple[slices.Candidate, ...]) -> list[slices.Candidate]:
@@ -163,20 +179,22 @@ def _same(one: Pose, other: Pose) -> bool:
     return away < APART_MM and turned > np.cos(np.radians(APART_DEG))
 
 
-def _unsure(guesses: tuple[Guess, ...], margin: float | None) -> str:
+def unsure(guesses: tuple[Guess, ...], margin: float | None, least: float) -> str:
+    """What a person should know where the best is hardly better, by a share of its score."""
     best = guesses[0]
-    if margin is None or margin >= slices.AMBIGUOUS * abs(best.score):
+    if margin is None or margin >= least * abs(best.score):
         return ""
     return (
-        f"Unsure where it lies: the best scores {best.score:.3f}, another place "
+        f"Unsure how it lies: the best scores {best.score:.3f}, another place "
         f"{best.score - margin:.3f}. Look at both and choose."
     )
 
 
-def _card(prepared: Prepared, pose: Pose) -> np.ndarray:
+def card(prepared: Prepared, pose: Pose) -> np.ndarray:
     """Section and plane beside each other, (CARD_PX, width, 3) bytes."""
     step = max(1, round(prepared.shape[0] / CARD_PX))
-    plane = to_bytes(prepared.cut(pose, step), prepared.volume.limits)
+    plane = prepared.cut(pose, step)
+    plane = plane if plane.dtype == np.uint8 else to_bytes(plane, prepared.volume.limits)
     section = prepared.picture[::step, ::step]
     both = [x if x.ndim == 3 else np.repeat(x[..., None], 3, -1) for x in (section, plane)]
     gap = np.zeros((len(plane), 2, 3), np.uint8)
@@ -192,74 +210,109 @@ def refine(
     link.attach(control)
     link.progress(Progress(text="Comparing with the volume"))
     shape, step = prepared.sheet.tissue.shape, prepared.step
-    where = ""
+    regions = None if labels is None else regions_of(job, labels)
 
-    def told(event: ev.Event) -> None:
-        nonlocal where
-        match event:
-            case ev.LevelStarted():
-                stage = "Plane" if event.stage == "plane" else "Deformation"
-                where = f"{stage}, level {event.level + 1} of {event.levels}"
-                link.progress(Progress(text=where, fraction=event.fraction))
-            case ev.Iteration():
-                link.progress(Progress(text=where, fraction=event.fraction))
-            case ev.Preview():
-                frame = event.frames.get((0, 0))
-                if frame is not None and frame.shape[-2:] == shape:
-                    link.picture.put(frame.reshape(shape)[::step, ::step])
-            case ev.Warning():
-                link.note(event.message)
+    def preview(event: ev.Preview) -> None:
+        frame = event.frames.get((0, 0))
+        if frame is not None and frame.shape[-2:] == shape:
+            link.picture.put(frame.reshape(shape)[::step, ::step])
 
     placement = slices.place(
         prepared.sheet, prepared.volume.image, start=Affine(pose.matrix),
-        labels=None if labels is None else to_image(labels), execution=execution_on(job.device),
-        control=control, on_event=told,
+        labels=regions, execution=execution_on(job.device), control=control,
+        on_event=teller(link, "Plane", preview),
     )  # fmt: skip
     if link.discard:
         return None
     result = placement.result
-    regions = result.extras.moving_labels
+    moved_um, lines = bent(prepared, result)
     return Refined(
         placement=placement,
         pose=Pose(result.affine.matrix, prepared.middle_mm),
         started=pose,
         picture=np.ascontiguousarray(result.moved.data[0, 0].float().numpy()[::step, ::step]),
         labels=None if regions is None else result.warp_labels(regions).numpy()[0, ::step, ::step],
-        moved_um=_moved_um(placement),
+        lines=lines,
+        moved_um=moved_um,
         seconds=time.perf_counter() - began,
         stopped=result.output.outcome is Outcome.STOPPED,
         notes=placement.notes,
     )
 
 
-def _moved_um(placement: slices.Placement) -> tuple[float, float]:
-    """How far tissue is moved on the slide beyond the affine map: median and largest."""
-    sheet, result = placement.sheet, placement.result
-    rows, columns = torch.nonzero(sheet.tissue, as_tuple=True)
-    every = max(1, len(rows) // 4000)
-    index = torch.stack([columns, rows, torch.zeros_like(rows), torch.ones_like(rows)], 1)[::every]
-    points = (index.double().numpy() @ sheet.image.grid.matrix("index", "mm").T)[:, :3]
-    moved = result.affine.inverse()(result.transform(points)) - points
-    away = 1000 * np.linalg.norm(moved[:, :2], axis=1)
-    return float(np.median(away)), float(away.max())
+def teller(
+    link: HistoLink, first: str, preview: Callable[[ev.Preview], None]
+) -> Callable[[ev.Event], None]:
+    """Tells a link how far a fit is. first: what its affine stage is called."""
+    where, first_stage = "", ""
+
+    def told(event: ev.Event) -> None:
+        nonlocal where, first_stage
+        match event:
+            case ev.LevelStarted():
+                first_stage = first_stage or event.stage
+                stage = first if event.stage == first_stage else "Deformation"
+                where = f"{stage}, level {event.level + 1} of {event.levels}"
+                link.progress(Progress(text=where, fraction=event.fraction))
+            case ev.Iteration():
+                link.progress(Progress(text=where, fraction=event.fraction))
+            case ev.Preview():
+                preview(event)
+            case ev.Warning():
+                link.note(event.message)
+
+    return told
 
 
-def places_in_volume(refined: Refined, points_mm: np.ndarray) -> np.ndarray:
-    """Places of the section (n, 2) mm in the volume (n, 3) through all that was fitted."""
-    points = np.zeros((len(points_mm), 3))
-    points[:, :2] = points_mm
-    return refined.placement.result.transform(points)
+def bent(prepared: Prepared, result: Result) -> tuple[tuple[float, float], np.ndarray]:
+    """How far tissue is moved on the slide beyond the affine map, in um: median and largest; and
+    the bent `lattice`."""
+    places = prepared.places_mm
+    here = result.affine.inverse()(in_volume(result, places))[:, :2]
+    away = 1000 * np.linalg.norm(here - places, axis=1)[prepared.tissue.ravel()]
+    lines = lattice(here.reshape(*prepared.shape, 2), prepared.pixel_mm)
+    return (float(np.median(away)), float(away.max())), lines
+
+
+def lattice(places_mm: np.ndarray, pixel_mm: np.ndarray) -> np.ndarray:
+    """(n, 2, 2): start and way, in rows and columns, of short lines along which `places_mm`
+    (Y, X, 2) are on a line of a square lattice."""
+    from skimage.measure import approximate_polygon, find_contours
+
+    step = max(places_mm.shape[:2] * pixel_mm[::-1]) / LINES
+    ends: list[np.ndarray] = []
+    for values in np.moveaxis(places_mm, -1, 0):
+        first, last = np.ceil(values.min() / step), np.floor(values.max() / step)
+        for level in np.arange(first, last + 1) * step:
+            for line in find_contours(values, level):
+                rough = approximate_polygon(line, 0.2)
+                ends.append(np.stack([rough[:-1], np.diff(rough, axis=0)], axis=1))
+    return np.concatenate(ends) if ends else np.zeros((0, 2, 2))
+
+
+def in_volume(result: Result, places_mm: np.ndarray) -> np.ndarray:
+    """Places of the section (n, 2) mm through all that was fitted, (n, d)."""
+    points = np.zeros((len(places_mm), result.affine.dim))
+    points[:, :2] = places_mm
+    return result.transform(points)
+
+
+def places_in_volume(refined: Refined, places_mm: np.ndarray) -> np.ndarray:
+    """The same as (n, 3): those of another section at z = 0."""
+    found = in_volume(refined.placement.result, places_mm)
+    return np.pad(found, ((0, 0), (0, 3 - found.shape[1])))
 
 
 def both_ways(refined: Refined, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (n, 5) of section mm and volume mm: the first in the volume (n, 3), and the second on
     the section (n, 2), through all that was fitted."""
-    back = refined.placement.result.inverse(pairs[:, 2:])[:, :2]
+    result = refined.placement.result
+    back = result.inverse(pairs[:, 2 : 2 + result.affine.dim])[:, :2]
     near = refined.pose.on_section(pairs[:, 2:])
     return places_in_volume(refined, pairs[:, :2]), np.where(np.isfinite(back), back, near)
 
 
-def with_others(refined: Refined, others: tuple[slices.Candidate, ...]) -> slices.Placement:
+def with_others(refined: Refined, others: tuple[Any, ...]) -> Any:
     """The placement with those candidates, too, that a person did not choose."""
     (first, *_), placement = refined.placement.candidates, refined.placement
     return replace(placement, candidates=(first, *others))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,8 +21,10 @@ SHOWN_PX = 450
 class SectionJob:
     """Everything a search needs, fixed at its start.
 
-    section: 2D, its data as the layer holds them; pixel_mm: along x and y; plane, side: "" for any;
-    piece: the only part of the slide that counts, 0 for all.
+    section: 2D, its data as the layer holds them; volume: what is brought onto it, another section
+    where it is 2D; pixel_mm, other_mm: along x and y of both, the latter of a section; sized: False
+    where nobody knows how large pixels are and 1 pixel is 1 mm; plane, side: "" for any; piece: the
+    only part of the slide that counts, 0 for all.
     """
 
     section: Snapshot
@@ -32,21 +35,65 @@ class SectionJob:
     tilt_deg: float = 15.0
     piece: int = 0
     device: str = "auto"
+    other_mm: tuple[float, float] = (1.0, 1.0)
+    sized: bool = True
+
+    @property
+    def pair(self) -> bool:
+        """Two sections."""
+        return len(self.volume.size) == 2
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """image: the engine's; data: (z, y, x) float32; to_index: LPS mm -> index x, y, z."""
+    """image: the engine's; data: (z, y, x) float32; to_index: LPS mm -> index x, y, z; limits: of
+    what is shown dark and bright."""
 
     image: Any
     data: np.ndarray
     to_index: np.ndarray
     limits: tuple[float, float]
+    title: ClassVar[str] = "The volume on its plane"
+    flat: ClassVar[bool] = False
+
+    def at(self, index: Sequence[np.ndarray]) -> np.ndarray:
+        """Values (...) float32 at indices z, y, x, each (...); dark outside."""
+        from scipy.ndimage import map_coordinates
+
+        outside = self.limits[0]
+        return map_coordinates(self.data, index, order=1, cval=outside, prefilter=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Other:
+    """Another section, in mm of its own at z = 0; what Volume is to a section in a volume.
+
+    image: the engine's section; data: (y, x) or (y, x, 3) bytes; empty: the colour of its slide.
+    """
+
+    image: Any
+    data: np.ndarray
+    to_index: np.ndarray
+    empty: tuple[float, ...]
+    limits: ClassVar[tuple[float, float]] = (0.0, 255.0)
+    title: ClassVar[str] = "The other section"
+    flat: ClassVar[bool] = True
+
+    def at(self, index: Sequence[np.ndarray]) -> np.ndarray:
+        """Bytes (...) or (..., 3) at indices z, y, x, each (...); the empty slide outside."""
+        from scipy.ndimage import map_coordinates
+
+        parts = np.moveaxis(np.atleast_3d(self.data), -1, 0)
+        found = [
+            map_coordinates(part, index[1:], order=1, cval=value, prefilter=False)
+            for part, value in zip(parts, self.empty, strict=True)
+        ]
+        return found[0] if self.data.ndim == 2 else np.stack(found, -1)
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A section made ready for one volume.
+    """A section made ready for one volume, or for another section.
 
     sheet: the engine's; picture: (Y, X) or (Y, X, 3) bytes, and tissue: (Y, X) bool, of every
     `step`-th pixel of the sheet; corner_mm, pixel_mm: x, y of the first pixel shown, and between
@@ -54,7 +101,7 @@ class Prepared:
     """
 
     sheet: Any
-    volume: Volume
+    volume: Volume | Other
     picture: np.ndarray
     tissue: np.ndarray
     step: int
@@ -68,18 +115,35 @@ class Prepared:
         return self.tissue.shape[0], self.tissue.shape[1]
 
     def cut(self, pose: Pose, step: int = 1) -> np.ndarray:
-        """The volume on every `step`-th pixel shown, (Y, X) float32; dark outside of it."""
-        from scipy.ndimage import map_coordinates
-
+        """The volume on every `step`-th pixel shown, as `Volume.at` or `Other.at` tell values."""
         rows, columns = (np.arange(0, n, step) for n in self.shape)
         matrix = self.volume.to_index @ pose.matrix
         start = (matrix @ np.array([*self.corner_mm, 0.0, 1.0]))[:3]
         along = matrix[:3, 0] * self.pixel_mm[0], matrix[:3, 1] * self.pixel_mm[1]
-        index = [
+        return self.volume.at([
             start[k] + rows[:, None] * along[1][k] + columns[None] * along[0][k] for k in (2, 1, 0)
-        ]
-        outside = self.volume.limits[0]
-        return map_coordinates(self.volume.data, index, order=1, cval=outside, prefilter=False)
+        ])  # fmt: skip
+
+    def through(self, places_mm: np.ndarray) -> np.ndarray:
+        """The volume where its places (n, 2 or 3), of all pixels shown, say."""
+        places = np.zeros((len(places_mm), 4))
+        places[:, : places_mm.shape[1]], places[:, 3] = places_mm, 1.0
+        index = (places @ self.volume.to_index.T)[:, :3]
+        return self.volume.at([index[:, k].reshape(self.shape) for k in (2, 1, 0)])
+
+    @property
+    def blank(self) -> np.ndarray:
+        """What `cut` gives before there is a pose."""
+        if isinstance(self.volume, Volume):
+            return np.zeros(self.shape, np.float32)
+        shape = (*self.shape, *self.volume.data.shape[2:])
+        return np.full(shape, self.volume.empty, np.uint8)
+
+    @property
+    def places_mm(self) -> np.ndarray:
+        """(n, 2) of all pixels shown, row by row, in section mm."""
+        rows, columns = np.indices(self.shape).reshape(2, -1)
+        return self.corner_mm + np.stack([columns, rows], 1) * self.pixel_mm
 
     def place_mm(self, row: float, column: float) -> np.ndarray:
         """(2,) of a place in what is shown, in section mm."""
@@ -115,7 +179,9 @@ class Guesses:
 class Refined:
     """A section that was fitted. placement: the engine's; picture, labels: on what is shown.
 
-    moved_um: median and largest displacement of the tissue within the plane; started: the pose.
+    lines: (n, 2, 2) start and way of each, in rows and columns of what is shown: a square lattice
+    of the volume as the fit has bent it, the affine map taken away; moved_um: median and largest
+    displacement of the tissue within the plane; started: the pose.
     """
 
     placement: Any
@@ -123,6 +189,7 @@ class Refined:
     started: Pose
     picture: np.ndarray
     labels: np.ndarray | None
+    lines: np.ndarray
     moved_um: tuple[float, float]
     seconds: float
     stopped: bool
@@ -147,11 +214,14 @@ class HistoLink(Link):
     def __init__(self) -> None:
         super().__init__()
         self.picture: Mailbox[np.ndarray] = Mailbox()
+        self.places_mm: np.ndarray | None = None
+        """Places that a picture is made of; None: of the section's own plane."""
 
     def look(self) -> None:
         """Ask for one picture of the plane as it is by now."""
         if self.control is not None and not self.stopping:
             from fireants_engine import PreviewRequest
 
-            self.control.request_preview(PreviewRequest(planes=((0, 0),)))
+            planes = ((0, 0),) if self.places_mm is None else ()
+            self.control.request_preview(PreviewRequest(planes, points_mm=self.places_mm))
             self.pace.asked()

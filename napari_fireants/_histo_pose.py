@@ -8,11 +8,12 @@ person sees is the volume on the section's pixels, so that a move of what is see
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
 from fireants_engine.errors import InputError
-from fireants_engine.geometry.planes import PLANES, SIDES
+from fireants_engine.geometry.planes import PLANES, SIDES, turn_deg_of
 from napari_fireants._nudge import about, mirror, scale, shift, turn
 
 WAYS = ("left to right", "front to back", "down to up")
@@ -27,6 +28,7 @@ class Pose:
 
     matrix: np.ndarray
     middle_mm: np.ndarray
+    flat: ClassVar[bool] = False
 
     def __call__(self, points_mm: np.ndarray) -> np.ndarray:
         """Places of the section (n, 2 or 3) in the volume (n, 3)."""
@@ -92,6 +94,11 @@ class Pose:
             f"through {x:.1f}, {y:.1f}, {z:.1f} mm"
         )
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """The same in few words: the plane, and the side."""
+        return f"{self.plane}, tilted {self.tilt_deg:.1f}°", f"seen from {self.seen_from}"
+
     # ------------------------------------------------------------ moves of what is seen
     def seen(self, move: np.ndarray) -> Pose:
         """What is seen moved by a matrix in section mm."""
@@ -130,6 +137,47 @@ class Pose:
         return replace(
             self, matrix=about(_between(self.normal, wanted), self.point_mm) @ self.matrix
         )
+
+
+@dataclass(frozen=True, eq=False)
+class FlatPose(Pose):
+    """How another section lies: mm of the section -> mm of the other one, both at z = 0."""
+
+    flat: ClassVar[bool] = True
+
+    @property
+    def mirrored(self) -> bool:
+        return bool(np.linalg.det(self.matrix[:2, :2]) < 0)
+
+    @property
+    def turn_deg(self) -> float:
+        return turn_deg_of(self.matrix[:2, :2])
+
+    @property
+    def zoom(self) -> float:
+        """What lengths of the other section are multiplied by, in the mean of all directions."""
+        return float(abs(np.linalg.det(self.matrix[:2, :2])) ** -0.5)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        turn = round(self.turn_deg)
+        turn = 180 if turn == -180 else turn
+        return f"turned {turn}°", "mirrored" if self.mirrored else "not mirrored"
+
+    def sentence(self) -> str:
+        turn, side = self.words
+        return f"the other section {turn}, {side}, its lengths times {self.zoom:.2f}"
+
+    def through(self, mm: float) -> FlatPose:
+        """There is only one plane."""
+        return self
+
+
+def flat_pose(affine: np.ndarray, middle_mm: np.ndarray) -> FlatPose:
+    """Of a homogeneous matrix (3, 3), section mm -> mm of the other one."""
+    matrix = np.eye(4)
+    matrix[:2, :2], matrix[:2, 3] = affine[:2, :2], affine[:2, 2]
+    return FlatPose(matrix, middle_mm)
 
 
 def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels, Points
+from napari.layers import Image, Labels, Points, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QTimer
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-ORDER = ("section", "plane", "regions", "outline", "marks", "marks on the plane")
+ORDER = ("section", "plane", "lines", "regions", "outline", "marks", "marks on the plane")
 """From below."""
-ASIDE = ("plane", "outline", "marks on the plane")
+ASIDE = ("plane", "lines", "outline", "marks on the plane")
 """What stands beside the section while they are side by side."""
 GAP, MARGIN = 0.04, 0.94
 """Between the two, of the longer side; and how much of the canvas they fill."""
@@ -44,11 +44,12 @@ class HistoScene(Stack):
     ) -> None:
         super().__init__(viewer, hold)
         self.prepared: Prepared | None = None
-        self.view, self.blend = BESIDE, 0.5
+        self.view, self.blend, self.with_lines = BESIDE, 0.5, False
         self.on = False
         self._below = False
-        self._name = ""
+        self._name, self._unit = "", "mm"
         self._plane: np.ndarray | None = None
+        self._lines: np.ndarray | None = None
         self._pose: Pose | None = None
         self._steps: Iterator[None] = iter(())
         self._due = False
@@ -57,9 +58,12 @@ class HistoScene(Stack):
         self._timer.timeout.connect(self._flick)
 
     # ------------------------------------------------------------ a section
-    def begin(self, prepared: Prepared, name: str) -> None:
-        """Hide all other layers and show a section; in turns, as a layer takes napari a while."""
-        self.prepared, self._name, self._plane = prepared, name, None
+    def begin(self, prepared: Prepared, name: str, unit: str = "mm") -> None:
+        """Hide all other layers and show a section; in turns, as a layer takes napari a while.
+
+        unit: "pixel" where its layer has no physical one: napari complains of mixed units.
+        """
+        self.prepared, self._name, self._plane, self._unit = prepared, name, None, unit
         self.on = True
         self._flat_view()
         self._hide_others()
@@ -78,12 +82,11 @@ class HistoScene(Stack):
     def _beginning(self) -> Iterator[None]:
         prepared = self.prepared
         assert prepared is not None
-        limits = prepared.volume.limits
         yield
         self._image("section", prepared.picture, contrast_limits=(0, 255))
         yield
-        plane = np.zeros(prepared.shape, np.float32) if self._plane is None else self._plane
-        self._image("plane", plane, contrast_limits=limits, colormap="gray")
+        plane = prepared.blank if self._plane is None else self._plane
+        self._image("plane", plane, contrast_limits=prepared.volume.limits, colormap="gray")
         yield
         self._outline()
         self._arrange()
@@ -116,7 +119,7 @@ class HistoScene(Stack):
         return {
             "scale": prepared.pixel_mm[::-1],
             "translate": prepared.corner_mm[::-1] + away,
-            "units": ("mm", "mm"),
+            "units": (self._unit, self._unit),
             "axis_labels": ("y", "x"),
         }
 
@@ -133,7 +136,8 @@ class HistoScene(Stack):
         return np.array([size[0] + gap, 0.0]) if below > beside else np.array([0.0, size[1] + gap])
 
     def _image(self, part: str, data: np.ndarray, **look: Any) -> None:
-        title = f"{self._name}, shown" if part == "section" else "The volume on its plane"
+        assert self.prepared is not None
+        title = f"{self._name}, shown" if part == "section" else self.prepared.volume.title
         layer, rgb = self._layer(part), data.ndim == 3
         if layer is not None and (layer.data.shape != data.shape or layer.rgb != rgb):
             self.viewer.layers.remove(layer)
@@ -161,12 +165,26 @@ class HistoScene(Stack):
             return
         if layer is not None:
             self.viewer.layers.remove(layer)
-        look = {"opacity": 1.0}
+        look: dict[str, Any] = {"opacity": 1.0}
         if part == "outline":
             look["colormap"] = DirectLabelColormap(color_dict={1: ORANGE, None: "transparent"})
         layer = Labels(data, name=title, **look, **self._place(part))
         layer.contour = 1 if part == "outline" else 2
         self._insert(part, layer)
+
+    def _segments(self, data: np.ndarray) -> None:
+        """The deformation grid, (n, 2, 2) starts and ways."""
+        layer = self._layer("lines")
+        if layer is not None:
+            layer.data = data
+            put(layer, visible=True)
+            return
+        assert self.prepared is not None
+        width = max(self.prepared.shape) / 450
+        self._insert("lines", Vectors(
+            data, name="Deformation grid", edge_color=BLUE, edge_width=width, length=1,
+            vector_style="line", **self._place("lines"),
+        ))  # fmt: skip
 
     def _insert(self, part: str, layer: Layer) -> Layer:
         """Where ORDER puts it; it takes nobody's place in the controls."""
@@ -208,6 +226,19 @@ class HistoScene(Stack):
         else:
             self._labels("regions", labels, "Regions of the volume")
 
+    def show_lines(self, lines: np.ndarray | None) -> None:
+        """The deformation grid of a fit; of None: none."""
+        self._lines = lines
+        if lines is None or self.prepared is None or not self.with_lines:
+            put(self._layer("lines"), visible=False)
+        else:
+            self._segments(lines)
+
+    def choose_lines(self, on: bool) -> None:
+        """With the deformation grid, where there is a fit."""
+        self.with_lines = on
+        self.show_lines(self._lines)
+
     # ------------------------------------------------------------ ways to look
     def choose_view(self, view: str) -> None:
         """BESIDE or OVER."""
@@ -233,6 +264,14 @@ class HistoScene(Stack):
         if layer is not None and self.view == OVER:
             layer.opacity = 0.0 if layer.opacity else 1.0
 
+    def hold(self, held: bool) -> None:
+        """The section where the plane is, for as long as a key is held."""
+        section, away = self._layer("section"), self._away() if held else np.zeros(2)
+        if section is None or self.prepared is None:
+            return
+        put(section, translate=self._place("section")["translate"] + away)
+        put(self._layer("plane"), visible=not held)
+
     def _arrange(self) -> None:
         if self.prepared is None or not self.on:
             return
@@ -242,6 +281,8 @@ class HistoScene(Stack):
                 continue
             place = self._place(name)
             put(layer, scale=place["scale"], translate=place["translate"])
+            if str(layer.units[0]) != str(place["units"][0]):
+                layer.units = place["units"]
         over = self.view == OVER
         put(self._layer("plane"), opacity=self.blend if over else 1.0)
         put(self._layer("outline"), visible=not over)
@@ -308,9 +349,10 @@ class HistoScene(Stack):
     def _add_marks(self, part: str) -> Layer:
         prepared = self.prepared
         assert prepared is not None
+        aside = "other section" if prepared.volume.flat else "plane"
         colour, above = ORANGE if part == "marks" else BLUE, (-max(prepared.shape) / 22, 0)
         layer = Points(
-            np.zeros((0, 2)), name=f"Landmarks, {'section' if part == 'marks' else 'plane'}",
+            np.zeros((0, 2)), name=f"Landmarks, {'section' if part == 'marks' else aside}",
             features={"number": np.zeros(0, int)}, size=max(prepared.shape) / 25, symbol="cross",
             face_color=colour, border_color="black", border_width=0.1,
             text={"string": "{number:d}", "color": colour, "size": 10, "translation": above},

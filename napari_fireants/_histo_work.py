@@ -95,11 +95,11 @@ class Work:
             self.working.emit()
 
 
-def job_side() -> Any:
-    """The worker's side, which imports the engine: for the thread only."""
-    from napari_fireants import _histo_job
+def job_side(pair: bool = False) -> Any:
+    """The worker's side, which imports the engine: for the thread only. pair: of two sections."""
+    from napari_fireants import _histo_job, _histo_match
 
-    return _histo_job
+    return _histo_match if pair else _histo_job
 
 
 def files_side() -> Any:

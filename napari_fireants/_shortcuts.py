@@ -140,9 +140,11 @@ def _step(way: str) -> Callable[[Controller], None]:
 
 
 def _hold(controller: Controller, held: bool) -> None:
-    epi = vars(controller).get("epi")  # none is made for this
+    epi, histo = (vars(controller).get(name) for name in ("epi", "histo"))  # none is made for this
     if epi is not None and epi.on_canvas:
         epi.scene.flick(held)
+    elif histo is not None and histo.scene.on:
+        histo.scene.hold(held)
     else:
         controller.looking.hold_fixed(held)
 
@@ -210,7 +212,8 @@ def _shortcuts() -> tuple[Shortcut, ...]:
         Shortcut(("Shift+N",), "Previous view", LOOK, _view(-1)),
         Shortcut(
             (HOLD_KEY,),
-            "The fixed image alone (EPI: as recorded), to flicker between the two",
+            "The fixed image alone (EPI: as recorded; Histology: the section in the place of what "
+            "lies on it), to flicker between the two",
             LOOK,
             lambda controller: _hold(controller, True),
             lambda controller: _hold(controller, False),

@@ -26,8 +26,8 @@ class Candidates(QWidget):
         self.note = Message()
         self.cards = QListWidget()
         self.cards.setAccessibleName("Where the section may lie")
-        self.cards.setToolTip("Candidates, best first: the section beside the plane. Score: mutual "
-                              "information, higher is better")  # fmt: skip
+        self.cards.setToolTip("Candidates, best first: the section beside what lies on it. Score: "
+                              "higher is better")  # fmt: skip
         self.cards.setIconSize(PICTURE)
         self.cards.setWordWrap(True)
         self.cards.setResizeMode(QListView.ResizeMode.Adjust)
@@ -72,10 +72,8 @@ class Candidates(QWidget):
         self._shown = guesses
         self.cards.clear()
         for guess in guesses:
-            words = (
-                f"{guess.pose.plane.capitalize()}, tilted {guess.pose.tilt_deg:.1f}°\n"
-                f"seen from {guess.pose.seen_from}\nscore {guess.score:.3f}"
-            )
+            how, side = guess.pose.words
+            words = f"{how.capitalize()}\n{side}\nscore {guess.score:.3f}"
             pixmap, icon = _pixmap(guess.picture), QIcon()
             for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):
                 icon.addPixmap(pixmap, mode)

@@ -1,4 +1,4 @@
-"""The plane of a section: ways to look at it, moving it, Refine, landmarks, Export."""
+"""What lies on a section: ways to look at it, moving it, Refine, landmarks, Export."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_fireants._fields import DecimalBox, Section, guard_wheel, small_button
 from napari_fireants._histo import Histo
+from napari_fireants._histo_given import Section as Placed
 from napari_fireants._histo_link import Refined
 from napari_fireants._histo_move import KEYS_OF_HAND
 from napari_fireants._histo_pairs import FIRST
@@ -36,8 +37,8 @@ from napari_fireants.panels._widgets import (
 )
 
 EXPORT = (
-    "The volume on the section's pixels, outlines of regions, landmarks, transforms and a report, "
-    "into a folder"
+    "The volume (or the other section) on the section's pixels, outlines of regions, landmarks, "
+    "transforms and a report, into a folder"
 )
 AWAY = "Hide section and plane; the layers look as before"
 MOVE_TIP = (
@@ -54,7 +55,8 @@ class PlaneView(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 4, 0, 0)
         layout.setSpacing(4)
-        layout.addWidget(QLabel("<b>Plane</b>"))
+        self.title = QLabel()
+        layout.addWidget(self.title)
         self.words = caption()
         layout.addWidget(self.words)
         self.look = Look(histo)
@@ -63,8 +65,8 @@ class PlaneView(QWidget):
         layout.addWidget(self.look)
         layout.addWidget(self.hand)
         self.refine = primary("Refine")
-        self.refine.setToolTip("Fit plane, affine map and the deformation within the plane, from "
-                               "where it is now")  # fmt: skip
+        self.refine.setToolTip("Fit plane, affine map and the deformation on it, from where it is "
+                               "now")  # fmt: skip
         self.refine.clicked.connect(lambda: histo.work.attempt(histo.refine))
         layout.addWidget(self.refine)
         self.fitted = QCheckBox("As fitted")
@@ -106,14 +108,17 @@ class PlaneView(QWidget):
         fitted = None if section is None else section.refined
         self.setVisible(pose is not None)
         idle = not histo.work.session.busy
-        self.words.setText("" if pose is None else f"{pose.sentence().capitalize()}.")
+        self.title.setText("<b>Other section</b>" if histo.pair else "<b>Plane</b>")
+        self.words.setText("" if pose is None else _as_sentence(pose.sentence()))
         self.refine.setEnabled(idle)
         self.fitted.setVisible(fitted is not None)
         self.numbers.setVisible(fitted is not None)
         self.fitted.blockSignals(True)
         self.fitted.setChecked(section is not None and section.as_refined)
         self.fitted.blockSignals(False)
-        self.numbers.setText("" if fitted is None else numbers_of(fitted))
+        self.numbers.setText(
+            "" if section is None or fitted is None else numbers_of(section, fitted)
+        )
         ready = section is not None and section.as_refined
         self.export.setEnabled(idle and ready)
         self.export.setToolTip(EXPORT if ready else f"Refine first. {EXPORT}")
@@ -144,6 +149,10 @@ class Look(QWidget):
         self.flick = QPushButton("Flicker")
         self.flick.setCheckable(True)
         self.flick.setToolTip("Section and plane by turns in one place")
+        self.lines = QPushButton("Grid")
+        self.lines.setCheckable(True)
+        self.lines.setToolTip("Straight lines of the volume as the fit has bent them; after Refine")
+        self.lines.setChecked(scene.with_lines)
         self.fit = small_button("⤢", "Show all of both", scene.fit)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -151,12 +160,14 @@ class Look(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.view, 1)
         row.addWidget(self.flick)
+        row.addWidget(self.lines)
         row.addWidget(self.fit)
         layout.addLayout(row)
         layout.addWidget(self.blend)
         self.view.currentTextChanged.connect(self._on_view)
         self.blend.valueChanged.connect(lambda value: scene.choose_blend(value / 100))
         self.flick.toggled.connect(self._on_flick)
+        self.lines.toggled.connect(scene.choose_lines)
         self.blend.setVisible(scene.view == OVER)
         follow(self, histo.work.working, lambda: self.flick.setChecked(False))
 
@@ -196,7 +207,8 @@ class MoveView(QWidget):
         self.position = _number("Position of the plane in mm", " mm", (-1000.0, 1000.0), 0.5)
         self.tilts = [_number("Tilt", "°", (-STEEPEST, STEEPEST), 0.5) for _ in range(2)]
         self._names = [QLabel() for _ in range(3)]
-        form = QFormLayout()
+        self.numbers = QWidget()
+        form = QFormLayout(self.numbers)
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(3)
         boxes = (self.position, *self.tilts)
@@ -208,7 +220,7 @@ class MoveView(QWidget):
         layout.setSpacing(4)
         layout.addLayout(row)
         layout.addWidget(self.help)
-        layout.addLayout(form)
+        layout.addWidget(self.numbers)
         self.move_it.toggled.connect(self._on_move)
         self.position.valueChanged.connect(self._on_position)
         for box in self.tilts:
@@ -249,7 +261,8 @@ class MoveView(QWidget):
         self.move_it.blockSignals(False)
         self.help.say(f"{MOVE_TIP}. Esc ends." if moving else "", "note")
         pose = None if section is None else section.pose
-        if pose is None:
+        self.numbers.setVisible(pose is None or not pose.flat)
+        if pose is None or pose.flat:
             return
         values = (pose.position_mm, *pose.tilts_deg)
         ways = [WAYS[k] for k in (pose.axis, *pose.tilt_axes)]
@@ -312,14 +325,19 @@ class MarksView(QWidget):
     def _refresh(self) -> None:
         section, errors = self._histo.section, self._histo.pairs.errors_um
         self.remove.setEnabled(section is not None and bool(section.pairs))
-        if errors is None or not len(errors):
+        if section is None or errors is None or not len(errors):
             self.words.setText("" if errors is None else "No pairs yet.")
             return
-        what = "as fitted" if section is not None and section.as_refined else "as placed"
+        what = "as fitted" if section.as_refined else "as placed"
+        mean, median = (section.length(float(of(errors))) for of in (np.mean, np.median))
         self.words.setText(
             f"{len(errors)} pair{'s' if len(errors) > 1 else ''}, {what}: apart by "
-            f"<b>{errors.mean():.0f} µm</b> in the mean, {np.median(errors):.0f} µm in the median"
+            f"<b>{mean}</b> in the mean, {median} in the median"
         )
+
+
+def _as_sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _number(name: str, suffix: str, limits: tuple[float, float], step: float) -> DecimalBox:
@@ -335,11 +353,10 @@ def _number(name: str, suffix: str, limits: tuple[float, float], step: float) ->
     return out
 
 
-def numbers_of(fitted: Refined) -> str:
+def numbers_of(section: Placed, fitted: Refined) -> str:
     """What was fitted, in a few lines."""
-    median, largest = fitted.moved_um
+    median, largest = (section.length(each) for each in fitted.moved_um)
     lines = ["<b>Stopped early</b>; this is its best state by then."] if fitted.stopped else []
-    lines.append(f"Fitted in {duration(fitted.seconds)}: {fitted.pose.plane}, tilted by "
-                 f"{fitted.pose.tilt_deg:.1f}°")  # fmt: skip
-    lines.append(f"Deformed on the slide by {median:.0f} µm in the median, {largest:.0f} at most")
+    lines.append(f"Fitted in {duration(fitted.seconds)}: {fitted.pose.words[0]}")
+    lines.append(f"Deformed on the slide by {median} in the median, {largest} at most")
     return "<br>".join(lines)

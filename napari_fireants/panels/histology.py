@@ -1,4 +1,4 @@
-"""The Histology dock: a section and a volume, Find the plane; then look, move, refine, export."""
+"""The Histology dock: a section and a volume, or two sections; then look, move, refine, export."""
 
 from __future__ import annotations
 
@@ -38,10 +38,19 @@ if TYPE_CHECKING:
 
 TICK_MS = 60
 HINT = (
-    "Open a stained section (2D) and the volume it was cut from, such as an MRI of the same brain "
-    "(File > Open). To try it: File > Open Sample > napari-fireants > Section and brain."
+    "Open a stained section (2D), and the volume it was cut from, such as an MRI of the same "
+    "brain, or another section (File > Open). To try it: File > Open Sample > napari-fireants > "
+    "Section and brain."
 )
 FIND = "Search position, tilts and turn of the section in the volume: 5 to 20 s"
+MATCH = "Try every turn of the other section, both ways up: about 5 s"
+FIND_IT, MATCH_THEM = "Find the plane", "Match the sections"
+BY_HAND = (
+    "Begin with the chosen plane through the middle of the volume, without a search",
+    "Begin with the other section as it is stored, middle on middle, without a search",
+)
+BETWEEN = "micrometres from one pixel to the next"
+UNKNOWN = "The layer does not say how large a pixel is, and it is never guessed: type it"
 ANY_SIDE = ("", *(side for pair in SIDES for side in pair))
 
 
@@ -67,15 +76,11 @@ class HistologyPanel(Dock):
         layout.addWidget(self.hint)
         layout.addWidget(self._given())
         layout.addWidget(Section("More", self._more()))
-        self.run = primary("Find the plane")
+        self.run = primary(FIND_IT)
         self.run.clicked.connect(lambda: self._attempt(self.histo.find))
         layout.addWidget(self.run)
         row = QHBoxLayout()
-        self.hand = button(
-            "Place by hand",
-            "Begin with the chosen plane through the middle of the volume, without a search",
-            lambda: self._attempt(self.histo.by_hand),
-        )
+        self.hand = button("Place by hand", "", lambda: self._attempt(self.histo.by_hand))
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName("How far the work is")
@@ -103,16 +108,11 @@ class HistologyPanel(Dock):
         form.setVerticalSpacing(4)
         self.section = LayerCombo("Section")
         self.section.explain("A stained section, RGB or grey: a 2D image, or a stack of them")
-        self.volume = LayerCombo("Volume")
-        self.volume.explain("The grey 3D image that the section was cut from")
-        self.pixel = DecimalBox()
-        self.pixel.setRange(0.0, 100_000.0)
-        self.pixel.setDecimals(4)
-        self.pixel.setSuffix(" µm")
-        self.pixel.setSpecialValueText("?")
-        self.pixel.setAccessibleName("Pixel size of the section in micrometres")
-        self.pixel.setKeyboardTracking(False)
-        guard_wheel(self.pixel)
+        self.volume = LayerCombo("Volume or other section")
+        self.volume.explain("The grey 3D image that the section was cut from; or another section "
+                            "(2D), which is then brought onto this one")  # fmt: skip
+        self.pixel = _pixel_box("Pixel size of the section in micrometres")
+        self.other_pixel = _pixel_box("Pixel size of the other section in micrometres")
         self.planes = narrow_combo("Plane")
         self.planes.setToolTip("Near which plane the section was cut; any, where you do not know")
         self.planes.addItems(["any plane", *PLANES])
@@ -127,10 +127,15 @@ class HistologyPanel(Dock):
         for each in (self.planes, self.sides):
             each.setMinimumContentsLength(5)
             row.addWidget(each)
+        self._form = form
+        self._cut = QWidget()
+        self._cut.setLayout(row)
+        row.setContentsMargins(0, 0, 0, 0)
         form.addRow("Section", self.section)
         form.addRow("Pixel", self.pixel)
-        form.addRow("Volume", self.volume)
-        form.addRow("Cut", row)
+        form.addRow("Match with", self.volume)
+        form.addRow("Its pixel", self.other_pixel)
+        form.addRow("Cut", self._cut)
         return box
 
     def _more(self) -> QWidget:
@@ -173,7 +178,12 @@ class HistologyPanel(Dock):
         self.section.chosen.connect(lambda layer: histo.choose_section(layer))
         self.volume.chosen.connect(histo.choose_volume)
         self.labels.chosen.connect(lambda layer: histo.set_options(labels=layer))
-        self.pixel.valueChanged.connect(lambda value: histo.set_pixel_um(value or None))
+        self.pixel.valueChanged.connect(
+            lambda value: histo.set_pixel_um(histo.layer, value or None)
+        )
+        self.other_pixel.valueChanged.connect(
+            lambda value: histo.set_pixel_um(histo.volume, value or None)
+        )
         self.planes.currentIndexChanged.connect(lambda k: histo.set_options(plane=("", *PLANES)[k]))
         self.sides.currentIndexChanged.connect(lambda k: histo.set_options(side=ANY_SIDE[k]))
         self.tilt.valueChanged.connect(lambda value: histo.set_options(tilt_deg=value))
@@ -203,8 +213,9 @@ class HistologyPanel(Dock):
         self.section.offer(images, histo.layer or next(iter(sections), None))
         self.volume.offer(images, histo.volume or next(iter(volumes), None))
         labels = [x for x in others if not hasattr(x, "rgb") and hasattr(x, "brush_size")]
-        self.labels.offer([x for x in labels if x.ndim == 3], histo.options.labels)
-        self.hint.say("" if sections and volumes else HINT, "note")
+        dim = 2 if histo.pair else 3
+        self.labels.offer([x for x in labels if x.ndim == dim], histo.options.labels)
+        self.hint.say("" if sections and len(images) > 1 else HINT, "note")
         self._on_changed()
 
     # ---------------------------------------------------------------- what happens
@@ -213,16 +224,17 @@ class HistologyPanel(Dock):
         self.section.blockSignals(True)
         self.section.choose(histo.layer)
         self.section.blockSignals(False)
-        self.pixel.blockSignals(True)
-        self.pixel.setValue(histo.pixel_um or 0.0)
-        self.pixel.blockSignals(False)
-        origin = "As typed" if histo.pixel_typed else "As the layer says"
-        self.pixel.setToolTip(
-            f"{origin}: micrometres from one pixel of the section to the next"
-            if histo.pixel_um
-            else "The layer does not say how large a pixel is, and it is never guessed: type it"
-        )
-        self.pixel.setEnabled(histo.layer is not None)
+        for box, layer in ((self.pixel, histo.layer), (self.other_pixel, histo.volume)):
+            value = histo.pixel_um(layer)
+            box.blockSignals(True)
+            box.setValue(value or 0.0)
+            box.blockSignals(False)
+            origin = "As typed" if histo.pixel_typed(layer) else "As the layer says"
+            box.setToolTip(f"{origin}: {BETWEEN}" if value else UNKNOWN)
+        self._form.setRowVisible(self.other_pixel, histo.pair)
+        self._form.setRowVisible(self._cut, not histo.pair)
+        self.run.setText(MATCH_THEM if histo.pair else FIND_IT)
+        self.hand.setToolTip(BY_HAND[histo.pair])
         self._refresh()
 
     def _on_working(self) -> None:
@@ -248,7 +260,7 @@ class HistologyPanel(Dock):
         histo, session = self.histo, self.controller.session
         task, busy, problem = histo.work.task, session.busy, histo.problem
         why = f"{session.busy_with}; wait, or stop it." if busy and not task else problem
-        for each, tip in ((self.run, FIND), (self.hand, self.hand.toolTip())):
+        for each, tip in ((self.run, MATCH if histo.pair else FIND), (self.hand, "")):
             each.setEnabled(not busy and not problem)
             if each is self.run:
                 each.setToolTip(why or tip)
@@ -258,8 +270,22 @@ class HistologyPanel(Dock):
         self.status.setVisible(bool(task or why))
         if not task:
             self.status.setText(why)
-        for each in (self.section, self.volume, self.pixel, self.planes, self.sides, self.piece):
-            each.setEnabled(not task and (each is not self.pixel or histo.layer is not None))
+        for each in (self.section, self.volume, self._cut, self.piece):
+            each.setEnabled(not task)
+        self.pixel.setEnabled(not task and histo.layer is not None)
+        self.other_pixel.setEnabled(not task and histo.volume is not None)
+
+
+def _pixel_box(name: str) -> DecimalBox:
+    out = DecimalBox()
+    out.setRange(0.0, 100_000.0)
+    out.setDecimals(4)
+    out.setSuffix(" µm")
+    out.setSpecialValueText("?")
+    out.setAccessibleName(name)
+    out.setKeyboardTracking(False)
+    guard_wheel(out)
+    return out
 
 
 def _set(combo: QComboBox, index: int) -> None:

@@ -84,3 +84,13 @@ def plane_of(grid: Grid, axis: int | None, index: int) -> Plane:
         title, axis, index, plane, (flips[0], flips[1]), transpose,
         1 / aspect if transpose else aspect,
     )  # fmt: skip
+
+
+def turn_deg_of(linear: np.ndarray) -> float:
+    """Degrees of the rotation (2, 2) nearest to a linear map; of a mirroring one after x is
+    negated."""
+    if np.linalg.det(linear) < 0:
+        linear = linear @ np.diag([-1.0, 1.0])
+    u, _, vt = np.linalg.svd(linear)
+    turn = u @ vt
+    return float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry.planes import turn_deg_of
 from fireants_engine.pipeline import Case, Control, Event, Extras, Outcome
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.presets import workflow_recipe
@@ -79,7 +80,7 @@ class Candidate:
     @property
     def turn_deg(self) -> float:
         """Of the rotation nearest to the map; of a mirrored one after x is negated."""
-        return _turn_of(self.affine.matrix[:2, :2])
+        return turn_deg_of(self.affine.matrix[:2, :2])
 
     def to_dict(self) -> dict[str, Any]:
         linear = self.affine.matrix[:2, :2]
@@ -238,22 +239,17 @@ def compared(
     return tuple(kept) or tuple(candidates)
 
 
-def _turn_of(linear: np.ndarray) -> float:
-    if np.linalg.det(linear) < 0:
-        linear = linear @ np.diag([-1.0, 1.0])
-    u, _, vt = np.linalg.svd(linear)
-    turn = u @ vt
-    return float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))
-
-
 def _differ(a: Candidate, b: Candidate) -> bool:
     gap = abs((a.turn_deg - b.turn_deg + 180) % 360 - 180)
     return a.mirrored != b.mirrored or gap > OTHER_DEG
 
 
 def margin_of(candidates: Sequence[Candidate]) -> float | None:
-    """Score of the best minus that of the best of another orientation; None without any."""
+    """Score of the best minus that of the best of another orientation; None without any, and where
+    the start was given and has no score."""
     best, *rest = candidates
+    if not math.isfinite(best.score):
+        return None
     others = [one.score for one in rest if _differ(one, best)]
     return best.score - max(others) if others else None
 
@@ -300,11 +296,10 @@ def match(
     fixed = fixed if isinstance(fixed, Section) else section_of(fixed)
     moving = moving if isinstance(moving, Section) else section_of(moving)
     recipe = recipe or sections_recipe()
-    scale, notes = _common_scale(fixed, moving)
+    scale, notes = common_scale(fixed, moving)
     near = replace(moving.image, grid=_scaled(moving.image.grid, scale))
     if start is None:
-        found = starts(fixed, moving, flip)
-        found = _best(found, fixed, near, recipe, scale, execution)
+        found = search(fixed, moving, flip=flip, recipe=recipe, execution=execution)
         notes += _notes(found)
     else:
         distance = contours.distance(fixed.outline, moving.outline, start)
@@ -316,15 +311,23 @@ def match(
     return Match(fixed, moving, found, _own_units(result, moving.image, scale), tuple(notes))
 
 
-def _best(
-    found: Sequence[Candidate],
+def search(
     fixed: Section,
-    near: Image,
-    recipe: Recipe,
-    scale: float,
-    execution: Execution | None,
+    moving: Section,
+    *,
+    flip: Flip = "auto",
+    recipe: Recipe | None = None,
+    execution: Execution | None = None,
 ) -> tuple[Candidate, ...]:
-    """The candidates compared as images; where there are many, first at half the resolution."""
+    """How the moving section may lie on the fixed one, best first, without any registration.
+
+    The fits of the outlines (`starts`), compared as images; where there are many, first at half
+    the resolution. Raises InputError where the images cannot be compared.
+    """
+    recipe = recipe or sections_recipe()
+    scale, _ = common_scale(fixed, moving)
+    near = replace(moving.image, grid=_scaled(moving.image.grid, scale))
+    found = starts(fixed, moving, flip)
     ranked = tuple(replace(one, affine=_zoom(scale, one.affine)) for one in found)
     for coarser in (2.0, 1.0) if len(ranked) > _TRIED else (1.0,):
         ranked = compared(fixed.image, near, ranked, recipe, execution, coarser=coarser)[:_TRIED]
@@ -332,7 +335,7 @@ def _best(
 
 
 # ------------------------------------------------------------------ unlike units
-def _common_scale(fixed: Section, moving: Section) -> tuple[float, list[str]]:
+def common_scale(fixed: Section, moving: Section) -> tuple[float, list[str]]:
     """What brings the moving section's mm to about the fixed one's, 1 where they fit already.
 
     Levels and steps go by mm of both images, which must not differ by orders of magnitude.
