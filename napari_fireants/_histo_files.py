@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import torch
 from fireants_engine import Image
 from fireants_engine.geometry import Grid
 from fireants_engine.io.images import save_image
+from fireants_engine.io.slides import Slide, open_slide
 from fireants_engine.transforms.embedding import embed_grid
 from fireants_engine.workflows.result import Result
 from fireants_engine.workflows.rundir import staged
-from fireants_engine.workflows.sections_folder import save_match
+from fireants_engine.workflows.sections_folder import Given, save_match
 from fireants_engine.workflows.slices_folder import flat, save_placement
 from napari_fireants._histo_job import places_in_volume, regions_of, with_others
 from napari_fireants._histo_link import Export
@@ -39,8 +42,10 @@ def export(given: Export, folder: Path) -> Path:
     landmarks (with pairs), or nothing."""
     placement = with_others(given.refined, given.others)
     with staged(folder) as place:
-        save = save_match if given.job.pair else save_placement
-        inside = save(placement, place / "run")
+        if given.job.pair:
+            inside = save_match(placement, place / "run", given=_slides(given))
+        else:
+            inside = save_placement(placement, place / "run")
         for file in sorted(inside.iterdir()):
             os.replace(file, place / file.name)
         inside.rmdir()
@@ -54,6 +59,26 @@ def export(given: Export, folder: Path) -> Path:
         if len(given.points):
             _pairs(given, place)
     return folder
+
+
+def _slides(given: Export) -> tuple[Given, Given] | None:
+    """Both sections as files, so that of pyramids the whole is warped; None where a layer is no
+    file."""
+    job, placement = given.job, given.refined.placement
+    out = []
+    for source, pixel, section in ((job.section, job.pixel_mm, placement.fixed),
+                                   (job.volume, job.other_mm, placement.moving)):  # fmt: skip
+        if source.path is None:
+            return None
+        grid = Grid(source.size, pixel, (0.0, 0.0), np.eye(2))
+        out.append(Given(section.original, job.sized, grid=grid,
+                         reopened=partial(_reopened, Path(source.path), grid)))  # fmt: skip
+    return out[0], out[1]
+
+
+def _reopened(path: Path, grid: Grid) -> Slide:
+    """A slide in mm from the middle of its first pixel, as the dock counts."""
+    return replace(open_slide(path, unknown="pixel"), grid=grid)
 
 
 def slide_grid(given: Export) -> Grid:

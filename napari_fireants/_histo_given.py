@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 
+LARGEST = 2048
+"""Pixels of the longer side that are read of a slide that is a pyramid, or more."""
+
+
 @dataclass(frozen=True, eq=False)
 class Options:
     """What may be chosen beside section and volume. plane, side: "" for any."""
@@ -113,7 +117,9 @@ def has_length(layer: Layer) -> bool:
 def section_at(layer: Layer, index: int | None) -> Snapshot:
     """The section as it is now, in pixels of its own; nothing is read.
 
-    Raises InputError for a layer that is no image of two or three axes.
+    size is that of the whole section; of a pyramid the data are those of a coarser level, where
+    that has LARGEST pixels or more. Raises InputError for a layer that is no image of two or three
+    axes.
     """
     if layer.ndim not in (2, 3) or not hasattr(layer, "contrast_limits"):
         raise InputError(f"{layer.name}: is no section; choose a 2D image or a stack of them.")
@@ -122,14 +128,19 @@ def section_at(layer: Layer, index: int | None) -> Snapshot:
         index = min(index or 0, data.shape[0] - 1)
         data, name = data[index], f"{layer.name} [{index}]"
     rgb = bool(getattr(layer, "rgb", False))
-    size = data.shape[1], data.shape[0]
+    whole = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    size = whole.shape[layer.ndim - 1], whole.shape[layer.ndim - 2]
     ones, origin = (1.0, 1.0), (0.0, 0.0)
     path = file_of(layer) if layer.ndim == 2 else None
     return Snapshot(name, data, rgb, False, size, ones, origin, np.eye(2), path)
 
 
 def _data(layer: Layer) -> np.ndarray:
-    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    """Of a pyramid the coarsest level that is fine enough."""
+    if not getattr(layer, "multiscale", False):
+        return layer.data
+    long = [max(level.shape[layer.ndim - 2 : layer.ndim]) for level in layer.data]
+    return layer.data[max(k for k, n in enumerate(long) if n >= LARGEST or k == 0)]
 
 
 # ------------------------------------------------------------------ what a search takes

@@ -52,11 +52,12 @@ LINES = 20
 
 # ------------------------------------------------------------------ reading
 def section_image(source: Snapshot, pixel_mm: tuple[float, float]) -> Image:
-    """A section in mm of its own: x to the right, y down, 0 in the middle of the first pixel."""
+    """A section in mm of its own: x to the right, y down, 0 in the middle of the first pixel (of
+    the whole section, where the data are of a coarser level)."""
     array = np.asarray(source.data)
     if source.rgb:
         array = array[..., :3]
-    grid = Grid(source.size, pixel_mm, (0.0, 0.0), np.eye(2))
+    grid = Grid(source.size, pixel_mm, (0.0, 0.0), np.eye(2)).resized(array.shape[1::-1])
     return Image.from_numpy(array, grid, channels=source.rgb, name=source.name, path=source.path)
 
 

@@ -1,4 +1,4 @@
-"""What this plugin opens in napari: images, transforms, points and run folders.
+"""What this plugin opens in napari: images, slides, transforms, points and run folders.
 
 Each `get_..._reader` says by the file's first bytes whether it is one of ours; what it gives reads
 it. An error is one sentence; notes are shown as napari's notifications.
@@ -46,6 +46,13 @@ def get_points_reader(path: Paths) -> Reader | None:
     from napari_fireants._read_images import open_points
 
     return _reader(path, lambda _: True, open_points)
+
+
+def get_slide_reader(path: Paths) -> Reader | None:
+    """OME-TIFF, OME-Zarr and scanners' slides, level by level."""
+    from napari_fireants._read_slides import is_slide, open_slide
+
+    return _reader(path, is_slide, open_slide)
 
 
 def get_run_reader(path: Paths) -> Reader | None:
