@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_fireants._controller import Controller
-    from napari_fireants._sessionschema import Draft, LayerDraft
+    from napari_fireants._sessionschema import Draft, HistologyState, LayerDraft
 
 WATCHED = ("data", "set_data", "paint", "labels_update")
 
@@ -70,6 +70,8 @@ def layers_of(controller: Controller) -> tuple[list[Layer], list[str]]:
     scene, notes = controller.scene, []
     shown = [layer for layer in scene.own if layer != scene.result]
     shown += list(getattr(controller.landmarking.marks, "own", ()))
+    if "histo" in vars(controller):
+        shown += list(controller.histo.scene.own)
     out = []
     for layer in controller.viewer.layers:
         if layer in shown:
@@ -86,6 +88,7 @@ def draft(controller: Controller, watch: Watch) -> Draft:
     from napari_fireants._sessionschema import Draft
 
     layers, notes = layers_of(controller)
+    hidden = controller.histo.scene.hidden if "histo" in vars(controller) else ()
     recall = controller.keeper.recall
     run_layers = {
         run.number: {
@@ -102,7 +105,7 @@ def draft(controller: Controller, watch: Watch) -> Draft:
         notes.append("Where the next run starts (a result moved by hand) is not part of it.")
         start = None
     return Draft(
-        layers=[_layer(layer, watch) for layer in layers],
+        layers=[_layer(layer, watch, layer in hidden) for layer in layers],
         roles={role: layers.index(layer) for role, layer in chosen.items() if layer in layers},
         entry=controller.store.entry,
         device=controller.current_device(),
@@ -113,14 +116,27 @@ def draft(controller: Controller, watch: Watch) -> Draft:
         shown=recall.history.shown,
         compared=recall.history.compared,
         view=_view(controller),
+        histology=_histology(controller, layers),
         notes=tuple(notes),
     )
 
 
-def _layer(layer: Layer, watch: Watch) -> LayerDraft:
+def _histology(controller: Controller, layers: list[Layer]) -> HistologyState | None:
+    """None where its dock was never used, which then is not loaded either."""
+    if "histo" not in vars(controller):
+        return None
+    from napari_fireants._histo_kept import describe
+
+    return describe(controller.histo, layers)
+
+
+def _layer(layer: Layer, watch: Watch, hidden: bool) -> LayerDraft:
+    """hidden: only while a section is shown."""
     from napari_fireants._sessionschema import LayerDraft
 
     state, arrays = describe(layer)
+    if hidden:
+        state = {**state, "visible": True}
     return LayerDraft(
         kind=kind_of(layer),
         state=state,
@@ -161,4 +177,5 @@ def fingerprint(taken: Draft, versions: list[Any]) -> Any:
         taken.shown,
         taken.compared,
         taken.view,
+        taken.histology,
     )

@@ -33,6 +33,11 @@ class Stack:
         """Layers that only show a correction: no inputs of the next one."""
         return tuple(self.layers.values())
 
+    @property
+    def hidden(self) -> tuple[Layer, ...]:
+        """Layers that are to be seen again once ours are put away."""
+        return tuple(self._hidden)
+
     def _layer(self, name: str) -> Layer | None:
         layer = self.layers.get(name)
         return layer if layer is not None and layer in self.viewer.layers else None

@@ -28,6 +28,7 @@ from napari_fireants._histo_move import Hand
 from napari_fireants._histo_pairs import Pairs
 from napari_fireants._histo_pose import Pose, side_of_plane
 from napari_fireants._histo_scene import HistoScene
+from napari_fireants._histo_whole import Whole
 from napari_fireants._histo_work import (
     EXPORTING,
     PREPARING,
@@ -44,9 +45,12 @@ if TYPE_CHECKING:
 
     from napari_fireants._controller import Controller
 
-ACCEPTED, SKIPPED, FLAGGED = "accepted", "skipped", "flagged"
 NO_SECTION = "Choose a section first: a 2D image, or a stack of them."
 NO_VOLUME = "Choose the volume that the section was cut from, or another section."
+OF_STACK = (
+    "This section was fitted with its stack: Export the stack, below the list of sections, which "
+    "writes every section, too."
+)
 
 
 class Histo:
@@ -68,10 +72,11 @@ class Histo:
         self.volume: Layer | None = None
         self.index = 0
         self.options = Options()
-        self._typed: dict[Layer, float] = {}
+        self.typed_um: dict[Layer, float] = {}
+        """Pixel sizes that were typed."""
         self._known: dict[tuple[Layer, int | None], Section] = {}
         self._read: tuple[Layer, Volume] | None = None
-        self.pairs, self.hand = Pairs(self), Hand(self)
+        self.pairs, self.hand, self.whole = Pairs(self), Hand(self), Whole(self)
         self.work.seen.connect(self.scene.show_picture)
         self.work.failed.connect(self._show_pose)
 
@@ -81,15 +86,23 @@ class Histo:
         """Those that can be walked through: of the stack, or all 2D images."""
         own = (*self.scene.own, self.volume)
         keys = sections_in(self.layer, [x for x in self.viewer.layers if x not in own])
-        return [self._known.setdefault(key, Section(*key)) for key in keys]
+        return [self.section_of(*key) for key in keys]
+
+    def section_of(self, layer: Layer, index: int | None) -> Section:
+        return self._known.setdefault((layer, index), Section(layer, index))
+
+    @property
+    def known(self) -> list[Section]:
+        """Those of which something is known that opening them again would not bring back."""
+        every = self._known.values()
+        return [one for one in every if one.state or one.pairs or one.to_keep is not None]
 
     @property
     def section(self) -> Section | None:
         """The one that is at work."""
         if self.layer is None:
             return None
-        key = (self.layer, self.index if self.layer.ndim == 3 else None)
-        return self._known.setdefault(key, Section(*key))
+        return self.section_of(self.layer, self.index if self.layer.ndim == 3 else None)
 
     def choose_section(self, layer: Layer | None, index: int = 0) -> None:
         if layer == self.layer and index == self.index:
@@ -117,9 +130,9 @@ class Histo:
         """Of a layer of sections, as typed; None: as the layer says."""
         if layer is None or value == self.pixel_um(layer):
             return
-        self._typed.pop(layer, None)
+        self.typed_um.pop(layer, None)
         if value is not None:
-            self._typed[layer] = value
+            self.typed_um[layer] = value
         for section in self._known.values():
             if layer in (section.layer, self.volume):
                 section.forget()
@@ -134,11 +147,11 @@ class Histo:
         return None if layer is None else (self._pixel(layer) or (None,))[0]
 
     def pixel_typed(self, layer: Layer | None) -> bool:
-        return layer in self._typed
+        return layer in self.typed_um
 
     def _pixel(self, layer: Layer) -> tuple[float, float] | None:
         """Along x and y in um, as typed or as the layer says."""
-        typed = self._typed.get(layer)
+        typed = self.typed_um.get(layer)
         return (typed, typed) if typed else pixel_of(layer)
 
     def set_options(self, **values: Any) -> None:
@@ -149,7 +162,8 @@ class Histo:
         """Layers that have left the viewer are let go, with what was found of them."""
         there = set(self.viewer.layers)
         self._known = {key: one for key, one in self._known.items() if key[0] in there}
-        self._typed = {layer: one for layer, one in self._typed.items() if layer in there}
+        self.typed_um = {layer: one for layer, one in self.typed_um.items() if layer in there}
+        self.whole.forget_gone(there)
         if self._read is not None and self._read[0] not in there:
             self._read = None
 
@@ -162,9 +176,10 @@ class Histo:
             return str(error)
         return ""
 
-    def job(self) -> SectionJob:
-        """What a search would take now; raises InputError where something is missing or wrong."""
-        section, volume, options = self.section, self.volume, self.options
+    def job(self, section: Section | None = None) -> SectionJob:
+        """What a search for the section (the one at work) would take now; raises InputError where
+        something is missing or wrong."""
+        section, volume, options = section or self.section, self.volume, self.options
         if section is None:
             raise InputError(NO_SECTION)
         source = section_at(section.layer, section.index)
@@ -173,15 +188,29 @@ class Histo:
         if volume == section.layer:
             raise InputError(f"Section and volume are both {volume.name}; choose two layers.")
         common = (options.piece, self.controller.current_device())
+        start = None if section.kept is None else section.kept.pose.matrix
         if self.pair:
-            return pair_job(source, section_at(volume, None), self._pixel(section.layer),
-                            self._pixel(volume), *common)  # fmt: skip
+            job = pair_job(source, section_at(volume, None), self._pixel(section.layer),
+                           self._pixel(volume), *common)  # fmt: skip
+            return replace(job, start=start)
         if not side_of_plane(options.plane, options.side):
             raise InputError(
                 f"No {options.plane} section is seen from {options.side}; choose another side."
             )
         job = volume_job(source, snapshot(volume), self._pixel(section.layer), *common)
-        return replace(job, plane=options.plane, side=options.side, tilt_deg=options.tilt_deg)
+        return replace(
+            job, plane=options.plane, side=options.side, tilt_deg=options.tilt_deg, start=start
+        )
+
+    @property
+    def read_before(self) -> Volume | None:
+        """The chosen volume, where it was read already."""
+        return self._read[1] if self._read is not None and self._read[0] == self.volume else None
+
+    def keep_read(self, volume: Volume) -> None:
+        """The chosen volume was read."""
+        if self.volume is not None:
+            self._read = self.volume, volume
 
     # ------------------------------------------------------------ where it may lie
     def find(self) -> None:
@@ -189,17 +218,17 @@ class Histo:
         self._look_for(SEARCHING, "find")
 
     def by_hand(self) -> None:
-        """A plane through the middle, to be moved by hand."""
+        """A plane through the middle, to be moved by hand; or the one that a session kept."""
         self._look_for(PREPARING, "by_hand")
 
     def _look_for(self, task: str, how: str) -> None:
         job, section, volume, pair = self.job(), self.section, self.volume, self.pair
         assert section is not None
         assert volume is not None
-        known = self._read[1] if self._read is not None and self._read[0] == volume else None
+        known = self.read_before
 
         def done(found: Guesses) -> None:
-            self._read = volume, found.prepared.volume
+            self.keep_read(found.prepared.volume)
             section.unplace()
             section.found, section.job = found, job
             section.chosen, section.pose = found.guesses[0], found.guesses[0].pose
@@ -339,6 +368,8 @@ class Histo:
         section, job = self._ready(), self._job_now()
         if section.refined is None or section.found is None or not section.as_refined:
             raise InputError("Refine first: what is exported is the fitted section.")
+        if section.refined.of_stack is not None:
+            raise InputError(OF_STACK)
         chosen = section.chosen
         others = [one.found for one in section.found.guesses if one is not chosen and one.found]
         labels = self.options.labels

@@ -22,9 +22,12 @@ from fireants_engine.workflows.result import Result
 from fireants_engine.workflows.rundir import staged
 from fireants_engine.workflows.sections_folder import Given, save_match
 from fireants_engine.workflows.slices_folder import flat, save_placement
+from fireants_engine.workflows.stack_folder import save_stack, section_file
 from napari_fireants._histo_job import places_in_volume, regions_of, with_others
-from napari_fireants._histo_link import Export
+from napari_fireants._histo_link import Export, HistoLink
 from napari_fireants._histo_pose import errors_um
+from napari_fireants._histo_stack_link import StackExport
+from napari_fireants._session import Progress
 
 ON_SLIDE, REGIONS, PICTURE, PAIRS = (
     "mri_on_section.tif",
@@ -43,22 +46,42 @@ def export(given: Export, folder: Path) -> Path:
     placement = with_others(given.refined, given.others)
     with staged(folder) as place:
         if given.job.pair:
-            inside = save_match(placement, place / "run", given=_slides(given))
+            _move(save_match(placement, place / "run", given=_slides(given)), place)
         else:
-            inside = save_placement(placement, place / "run")
-        for file in sorted(inside.iterdir()):
-            os.replace(file, place / file.name)
-        inside.rmdir()
-        result = placement.result
-        grid = slide_grid(given)
-        if not given.job.pair:
-            mri = flat(result.warp(given.prepared.volume.image, grid))
-            save_image(Image(mri.data.to(torch.float32), mri.grid), place / ON_SLIDE)
-        if given.labels is not None:
-            _regions(given, result, grid, place)
-        if len(given.points):
-            _pairs(given, place)
+            _move(save_placement(placement, place / "run"), place)
+        _on_slide(given, place, "")
     return folder
+
+
+def export_stack(given: StackExport, folder: Path, link: HistoLink) -> Path:
+    """The stack's run folder with sections.json and section-001.mat, ..., and beside each of the
+    latter what `export` writes of a section, as section-001-mri_on_section.tif, ..."""
+    with staged(folder) as place:
+        link.progress(Progress(text="Writing the stack"))
+        _move(save_stack(given.stack, place / "run", given.names), place)
+        for done, (number, part) in enumerate(given.parts.items()):
+            text = f"Writing {given.names[number]}, {done + 1} of {len(given.parts)}"
+            link.progress(Progress(text=text, fraction=done / len(given.parts)))
+            _on_slide(part, place, f"{Path(section_file(number)).stem}-")
+    return folder
+
+
+def _move(inside: Path, place: Path) -> None:
+    for file in sorted(inside.iterdir()):
+        os.replace(file, place / file.name)
+    inside.rmdir()
+
+
+def _on_slide(given: Export, place: Path, prefix: str) -> None:
+    """The volume on the slide's pixels, regions and landmarks; prefix: of the files' names."""
+    result, grid = given.refined.placement.result, slide_grid(given)
+    if not given.job.pair:
+        mri = flat(result.warp(given.prepared.volume.image, grid))
+        save_image(Image(mri.data.to(torch.float32), mri.grid), place / f"{prefix}{ON_SLIDE}")
+    if given.labels is not None:
+        _regions(given, result, grid, place, prefix)
+    if len(given.points):
+        _pairs(given, place / f"{prefix}{PAIRS}")
 
 
 def _slides(given: Export) -> tuple[Given, Given] | None:
@@ -93,7 +116,7 @@ def slide_grid(given: Export) -> Grid:
 
 
 # ------------------------------------------------------------------ regions
-def _regions(given: Export, result: Result, grid: Grid, place: Path) -> None:
+def _regions(given: Export, result: Result, grid: Grid, place: Path, prefix: str) -> None:
     assert given.labels is not None
     labels = result.warp_labels(regions_of(given.job, given.labels), grid).numpy()
     labels = labels.reshape(labels.shape[-2:])
@@ -101,8 +124,8 @@ def _regions(given: Export, result: Result, grid: Grid, place: Path) -> None:
     outlines = {int(k): outlines_of(labels == k, factor) for k in np.unique(labels) if k}
     features = [_feature(number, rings) for number, rings in outlines.items() if rings]
     text = json.dumps({"type": "FeatureCollection", "features": features}, indent=1)
-    (place / REGIONS).write_text(text + "\n", encoding="utf-8", newline="\n")
-    _draw(given, outlines, place / PICTURE)
+    (place / f"{prefix}{REGIONS}").write_text(text + "\n", encoding="utf-8", newline="\n")
+    _draw(given, outlines, place / f"{prefix}{PICTURE}")
 
 
 def outlines_of(inside: np.ndarray, factor: np.ndarray) -> list[np.ndarray]:
@@ -163,7 +186,7 @@ def _draw(given: Export, outlines: dict[int, list[np.ndarray]], path: Path) -> N
 
 
 # ------------------------------------------------------------------ landmarks
-def _pairs(given: Export, place: Path) -> None:
+def _pairs(given: Export, path: Path) -> None:
     section, volume = given.points[:, :2], given.points[:, 2:]
     away = errors_um(volume, places_in_volume(given.refined, section))
     job = given.job
@@ -179,7 +202,7 @@ def _pairs(given: Export, place: Path) -> None:
              for axis in "xyz"[: values.shape[1]]]  # fmt: skip
     last = ("distance_um", away) if job.sized else ("distance_px", away / 1000)
     table = np.column_stack([*parts.values(), last[1]])
-    with (place / PAIRS).open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow((*names, last[0]))
         writer.writerows([f"{value:.4f}" for value in row] for row in table)

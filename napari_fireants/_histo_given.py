@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LARGEST = 2048
 """Pixels of the longer side that are read of a slide that is a pyramid, or more."""
+ACCEPTED, SKIPPED, FLAGGED = "accepted", "skipped", "flagged"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +33,20 @@ class Options:
     labels: Layer | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """Where a section lay when its session was saved; fitted: a fit is to be made again."""
+
+    pose: Pose
+    fitted: bool
+
+
 @dataclass(eq=False)
 class Section:
     """One section and all that is known of it. index: in a stack, None for a 2D image.
 
     pairs: (section mm, volume mm), the latter None while it waits for its second click; turn: how
-    often all was forgotten.
+    often all was forgotten. kept: from a session, until it is read.
     """
 
     layer: Layer
@@ -50,6 +59,7 @@ class Section:
     as_refined: bool = False
     state: str = ""
     turn: int = 0
+    kept: Kept | None = None
     pairs: list[tuple[np.ndarray, np.ndarray | None]] = field(default_factory=list)
 
     @property
@@ -67,9 +77,14 @@ class Section:
         known = self.job is None or self.job.sized
         return f"{um:.0f} µm" if known else f"{um / 1000:.1f} px"
 
+    @property
+    def to_keep(self) -> Kept | None:
+        """Where it lies, or lay."""
+        return self.kept if self.pose is None else Kept(self.pose, self.as_refined)
+
     def unplace(self) -> None:
         """Where it lies is not known any more; landmarks stay."""
-        self.found = self.job = self.chosen = self.pose = self.refined = None
+        self.found = self.job = self.chosen = self.pose = self.refined = self.kept = None
         self.as_refined = False
 
     def forget(self) -> None:
@@ -94,19 +109,23 @@ def pixel_of(layer: Layer) -> tuple[float, float] | None:
 
     A scale without a unit counts in mm, as everywhere in the plugin.
     """
-    linear = [np.asarray(layer.data_to_world(e)) for e in np.eye(layer.ndim)[-2:]]
-    origin = np.asarray(layer.data_to_world(np.zeros(layer.ndim)))
-    out = []
-    for axis, end in zip((-2, -1), linear, strict=True):
-        unit = 1.0 * layer.units[axis]
-        length = float(np.linalg.norm((end - origin)[-2:]))
-        if unit.check("[length]"):
-            out.append(length * float(unit.to("micrometer").magnitude))
-        elif np.isclose(length, 1.0):
-            return None
-        else:
-            out.append(1000 * length)
-    return out[1], out[0]
+    y, x = (_step_um(layer, axis, slice(-2, None)) for axis in (-2, -1))
+    return None if x is None or y is None else (x, y)
+
+
+def distance_of(layer: Layer) -> float | None:
+    """Micrometres from a section of a stack to the next, as `pixel_of`; None for a 2D image."""
+    return _step_um(layer, 0, slice(None)) if layer.ndim == 3 else None
+
+
+def _step_um(layer: Layer, axis: int, among: slice) -> float | None:
+    """Length of a step along an axis of the data, of what lies along `among` of the world."""
+    ends = np.zeros(layer.ndim), np.eye(layer.ndim)[axis]
+    origin, end = (np.asarray(layer.data_to_world(each)) for each in ends)
+    unit, length = 1.0 * layer.units[axis], float(np.linalg.norm((end - origin)[among]))
+    if unit.check("[length]"):
+        return length * float(unit.to("micrometer").magnitude)
+    return None if np.isclose(length, 1.0) else 1000 * length
 
 
 def has_length(layer: Layer) -> bool:

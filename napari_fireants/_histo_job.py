@@ -44,6 +44,8 @@ SHOWN = 6
 """Candidates that a person is offered."""
 APART_MM, APART_DEG = 2.0, 4.0
 """Candidates nearer than both are one."""
+SEARCH = 0.85
+"""Of the time of a search and a comparison, the share of the search."""
 CARD_PX = 72
 """Height of a candidate's pictures."""
 LINES = 20
@@ -67,12 +69,26 @@ def read_volume(source: Snapshot) -> Volume:
     return Volume(image, data, image.grid.matrix("mm", "index"), robust_limits(data))
 
 
-def prepare(job: SectionJob, volume: Volume | None, link: HistoLink) -> Prepared:
-    """Read both and find the tissue. volume: the one of `job`, where it was read before."""
-    link.progress(Progress(text="Reading the images"))
+def going_on(link: HistoLink, told: Callable[[str], object]) -> Callable[[str], None]:
+    """`told`, unless the work is to end: InterruptedError."""
+
+    def step(text: str) -> None:
+        go_on(link)
+        told(text)
+
+    return step
+
+
+def plainly(link: HistoLink) -> Callable[[str], None]:
+    return going_on(link, lambda text: link.progress(Progress(text=text)))
+
+
+def prepare(job: SectionJob, volume: Volume | None, told: Callable[[str], None]) -> Prepared:
+    """Read both and find the tissue. volume: the one of `job`, where it was read before; told:
+    what is being done."""
+    told("Reading the images")
     section, volume = section_image(job.section, job.pixel_mm), volume or read_volume(job.volume)
-    go_on(link)
-    link.progress(Progress(text="Finding the tissue"))
+    told("Finding the tissue")
     sheet = slices.sheet_for(section, volume.image, component=job.piece or None)
     grid = sheet.image.grid
     step = -(-max(grid.size) // SHOWN_PX)
@@ -121,29 +137,50 @@ def go_on(link: HistoLink) -> None:
 
 # ------------------------------------------------------------------ where it may lie
 def by_hand(job: SectionJob, volume: Volume | None, link: HistoLink) -> Guesses:
-    """One guess for a hand to begin with: the chosen plane through the middle of the volume."""
-    prepared = prepare(job, volume, link)
+    """One guess for a hand to begin with: where the job says, or the chosen plane through the
+    middle of the volume."""
+    prepared = prepare(job, volume, plainly(link))
+    if job.start is not None:
+        return alone(prepared, Pose(job.start, prepared.middle_mm))
     inside = torch.nonzero(slices.brain_of(prepared.volume.image)).double().mean(0).numpy()
     point = (np.linalg.inv(prepared.volume.to_index) @ np.array([*inside[::-1], 1.0]))[:3]
     pose = standard_pose(job.plane or "coronal", job.side or None, point, prepared.middle_mm)
+    return alone(prepared, pose)
+
+
+def alone(prepared: Prepared, pose: Pose) -> Guesses:
+    """A section whose place nobody searched for."""
     guess = Guess(pose, float("nan"), None, card(prepared, pose))
     return Guesses(prepared, (guess,), None, "")
 
 
 def find(job: SectionJob, volume: Volume | None, link: HistoLink) -> Guesses:
     """Search the planes, and compare the best with care."""
-    prepared = prepare(job, volume, link)
-    go_on(link)
+    prepared = prepare(job, volume, plainly(link))
+    link.attach(Control())
+
+    def told(text: str, done: float) -> None:
+        link.progress(Progress(text=text, fraction=0.1 + 0.9 * done))
+
+    return look_for(job, prepared, link, told)
+
+
+def look_for(
+    job: SectionJob, prepared: Prepared, link: HistoLink, told: Callable[[str, float], None]
+) -> Guesses:
+    """The search of `find` for a section that was read; told: what is done, and how much of it.
+
+    The link has a Control. Raises StoppedError or InterruptedError where that ends it.
+    """
+    sheet, image, control = prepared.sheet, prepared.volume.image, link.control
     planes = (job.plane,) if job.plane else PLANES
     text = f"Searching {'all' if len(planes) > 1 else planes[0]} planes"
-    link.progress(Progress(text=f"{text}, some seconds", fraction=0.15))
     found = slices.search(
-        prepared.sheet, prepared.volume.image, planes=planes, tilt_deg=job.tilt_deg,
-        seen_from=job.side or None,
+        sheet, image, planes=planes, tilt_deg=job.tilt_deg, seen_from=job.side or None,
+        control=control, on_progress=lambda done: told(text, SEARCH * done),
     )  # fmt: skip
-    go_on(link)
-    link.progress(Progress(text=f"Comparing the best {len(found)}", fraction=0.8))
-    found = slices.compared(prepared.sheet, prepared.volume.image, found, execution_on(job.device))
+    told(f"Comparing the best {len(found)}", SEARCH)
+    found = slices.compared(sheet, image, found, execution_on(job.device), control)
     go_on(link)
     if not found:
         raise InputError(f"{job.section.name}: nothing in {job.volume.name} is like it.")

@@ -24,7 +24,8 @@ class SectionJob:
     section: 2D, its data as the layer holds them; volume: what is brought onto it, another section
     where it is 2D; pixel_mm, other_mm: along x and y of both, the latter of a section; sized: False
     where nobody knows how large pixels are and 1 pixel is 1 mm; plane, side: "" for any; piece: the
-    only part of the slide that counts, 0 for all.
+    only part of the slide that counts, 0 for all; start: (4, 4) section mm -> volume mm, where a
+    hand begins, None for the middle.
     """
 
     section: Snapshot
@@ -37,6 +38,7 @@ class SectionJob:
     device: str = "auto"
     other_mm: tuple[float, float] = (1.0, 1.0)
     sized: bool = True
+    start: np.ndarray | None = None
 
     @property
     def pair(self) -> bool:
@@ -176,12 +178,26 @@ class Guesses:
 
 
 @dataclass(frozen=True, eq=False)
+class OfStack:
+    """How a section was fitted with its stack. stack: the engine's; number: in it, from 0; score:
+    mutual information in nats; flagged: it fits far worse than the others; when: of the fit, later
+    ones have a larger number."""
+
+    stack: Any
+    number: int
+    score: float
+    flagged: bool
+    when: float
+
+
+@dataclass(frozen=True, eq=False)
 class Refined:
     """A section that was fitted. placement: the engine's; picture, labels: on what is shown.
 
     lines: (n, 2, 2) start and way of each, in rows and columns of what is shown: a square lattice
     of the volume as the fit has bent it, the affine map taken away; moved_um: median and largest
-    displacement of the tissue within the plane; started: the pose.
+    displacement of the tissue within the plane; started: the pose. of_stack: None where it was
+    fitted by itself.
     """
 
     placement: Any
@@ -194,6 +210,7 @@ class Refined:
     seconds: float
     stopped: bool
     notes: tuple[str, ...] = ()
+    of_stack: OfStack | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from fireants_engine.workflows.result import Result
 from fireants_engine.workflows.tissue import at_most, background_of
 from napari_fireants._histo_job import (
     SHOWN,
+    alone,
     bent,
     card,
     go_on,
@@ -36,7 +37,7 @@ from napari_fireants._histo_link import (
     Refined,
     SectionJob,
 )
-from napari_fireants._histo_pose import Pose, flat_pose
+from napari_fireants._histo_pose import FlatPose, Pose, flat_pose
 from napari_fireants._job import execution_on
 from napari_fireants._layers import Snapshot
 from napari_fireants._session import Progress
@@ -76,12 +77,14 @@ def prepare(job: SectionJob, other: Other | None, link: HistoLink) -> Prepared:
 
 # ------------------------------------------------------------------ how it may lie
 def by_hand(job: SectionJob, other: Other | None, link: HistoLink) -> Guesses:
-    """One guess for a hand to begin with: as it is stored, middle on middle, sizes matched."""
+    """One guess for a hand to begin with: where the job says, or as it is stored, middle on middle,
+    sizes matched."""
     prepared = prepare(job, other, link)
+    if job.start is not None:
+        return alone(prepared, FlatPose(job.start, prepared.middle_mm))
     found = sections.starts(prepared.sheet, prepared.volume.image, "no")
     plain = next(one for one in found if one.source == "as stored")
-    pose = flat_pose(plain.affine.matrix, prepared.middle_mm)
-    return Guesses(prepared, (Guess(pose, float("nan"), None, card(prepared, pose)),), None, "")
+    return alone(prepared, flat_pose(plain.affine.matrix, prepared.middle_mm))
 
 
 def find(job: SectionJob, other: Other | None, link: HistoLink) -> Guesses:

@@ -76,6 +76,11 @@ class Pose:
         return float(self.point_mm[self.axis])
 
     @property
+    def where(self) -> str:
+        """What tells sections of a list apart."""
+        return f"{self.position_mm:.1f} mm"
+
+    @property
     def tilt_axes(self) -> tuple[int, int]:
         first, second = (k for k in range(3) if k != self.axis)
         return first, second
@@ -152,6 +157,10 @@ class FlatPose(Pose):
     @property
     def turn_deg(self) -> float:
         return turn_deg_of(self.matrix[:2, :2])
+
+    @property
+    def where(self) -> str:
+        return self.words[0]
 
     @property
     def zoom(self) -> float:

@@ -13,10 +13,11 @@ from napari_fireants._histo_link import HistoLink
 from napari_fireants._session import Session
 from napari_fireants._task import outcome
 
-SEARCHING, PREPARING, REFINING, EXPORTING = (
+SEARCHING, PREPARING, REFINING, FITTING, EXPORTING = (
     "A section is being searched for",
     "A section is being read",
     "A section is being fitted",
+    "A stack of sections is being fitted",
     "A section is being exported",
 )
 
@@ -100,6 +101,13 @@ def job_side(pair: bool = False) -> Any:
     from napari_fireants import _histo_job, _histo_match
 
     return _histo_match if pair else _histo_job
+
+
+def stack_side() -> Any:
+    """Fits a whole stack; as `job_side`."""
+    from napari_fireants import _histo_stack_job
+
+    return _histo_stack_job
 
 
 def files_side() -> Any:

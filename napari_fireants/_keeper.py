@@ -68,9 +68,10 @@ class Keeper:
     @property
     def worth(self) -> bool:
         """Something would be lost that opening the same files would not bring back."""
-        undo = self._controller.undo
+        controller, undo = self._controller, self._controller.undo
         done = self._opened or self.watch.painted or undo.can_undo or undo.can_redo
-        return done or bool(self.history.runs)
+        sections = "histo" in vars(controller) and bool(controller.histo.known)
+        return done or sections or bool(self.history.runs)
 
     def autosave(self) -> bool:
         """Write the session into this window's folder if it has changed; whether that began."""

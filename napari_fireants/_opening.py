@@ -47,6 +47,7 @@ class Opening:
         self._controller, self._keeper = controller, controller.keeper
         self._folder, self._locate, self._go_on, self._done = folder, locate, go_on, done
         self._layers: list[Layer | None] = []
+        self._told: list[str] = []
 
     def _ask(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         def failed(sentence: str) -> None:
@@ -100,6 +101,8 @@ class Opening:
         self._keeper.recall.layers.clear()
         controller.session.show(None)
         controller.scene.forget()
+        if "histo" in vars(controller):
+            controller.histo.put_away()
         controller.looking.end()
         controller.landmarks.restore(type(controller.landmarks.content)())
         for _ in range(len(controller.viewer.layers)):
@@ -142,6 +145,11 @@ class Opening:
                 controller.landmarks.restore(content.from_dict(state.landmarks))
             except (KeyError, TypeError, ValueError):
                 loaded.notes.append("The landmarks of the session are damaged and left out.")
+        if state.histology is not None:
+            from napari_fireants._histo_kept import restore
+
+            names = [str(layer.state.get("name", layer.kind)) for layer in state.layers]
+            self._told = restore(controller.histo, state.histology, self._layer, names)
         keeper.history.fill(loaded.runs)
         for run in state.runs:
             keeper.recall.remember(
@@ -170,6 +178,8 @@ class Opening:
                 controller.looking.choose(chosen)
         with suppress(KeyError, TypeError, ValueError):
             look_again(controller.viewer, view)
+        for note in self._told:
+            self._keeper.said.emit(note, "note")
         for note in loaded.notes:
             self._keeper.said.emit(note, "error")
         self._ended()

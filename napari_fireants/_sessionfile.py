@@ -119,6 +119,7 @@ def _state(draft: Draft, refs: Refs, objects: Objects, folder: Path) -> SessionS
         shown=draft.shown,
         compared=draft.compared,
         view=draft.view,
+        histology=draft.histology,
     )
 
 

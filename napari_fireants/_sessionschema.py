@@ -13,7 +13,8 @@ from napari_fireants._layers import Snapshot
 from napari_fireants._runs import Run
 from napari_fireants._store import Entry
 
-VERSION = 1
+VERSION = 2
+"""2: histology; sessions of version 1 have none."""
 
 
 class LayerState(Plain):
@@ -63,6 +64,45 @@ class StartState(Plain):
     origin: str
 
 
+Row = tuple[float, float, float, float]
+Place = tuple[float, float, float]
+Spot = tuple[float, float]
+
+
+class SectionState(Plain):
+    """What was found of a section: number `index` of a stack, or a 2D image (None).
+
+    pose: (4, 4) section mm -> volume mm; middle_mm: of its tissue; fitted: from that pose a fit is
+    to be made again; pairs: section mm and volume mm, the latter None while it waits.
+    """
+
+    layer: int
+    index: int | None
+    state: Literal["", "accepted", "skipped", "flagged"]
+    pose: tuple[Row, Row, Row, Row] | None
+    middle_mm: Place | None
+    fitted: bool
+    pairs: list[tuple[Spot, Place | None]]
+
+
+class HistologyState(Plain):
+    """The Histology dock. pixels_um, distances_um: as typed, layer -> micrometres; distance_um:
+    between 2D images; section, volume, labels and the keys are numbers of layers."""
+
+    section: int | None
+    index: int
+    volume: int | None
+    labels: int | None
+    plane: str
+    side: str
+    tilt_deg: float
+    piece: int
+    pixels_um: dict[int, float]
+    distances_um: dict[int, float]
+    distance_um: float | None
+    sections: list[SectionState]
+
+
 class SessionState(Plain):
     """session.json. place: the folder that the session's folder was in."""
 
@@ -81,6 +121,7 @@ class SessionState(Plain):
     shown: int | None
     compared: int | None
     view: dict[str, Any]
+    histology: HistologyState | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,4 +154,5 @@ class Draft:
     shown: int | None
     compared: int | None
     view: dict[str, Any]
+    histology: HistologyState | None = None
     notes: tuple[str, ...] = ()

@@ -61,9 +61,11 @@ class Task:
 
 def outcome(function: Callable[[], Any]) -> tuple[Any, str]:
     """What `function` returns and "", or None and why there is nothing."""
+    from fireants_engine.errors import StoppedError
+
     try:
         return function(), ""
-    except InterruptedError:
+    except (InterruptedError, StoppedError):
         return None, "Stopped; nothing was changed."
     except Exception as error:
         return None, explain(error)

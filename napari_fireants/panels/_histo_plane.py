@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_fireants._fields import DecimalBox, Section, guard_wheel, small_button
-from napari_fireants._histo import Histo
+from napari_fireants._histo import OF_STACK, Histo
 from napari_fireants._histo_given import Section as Placed
 from napari_fireants._histo_link import Refined
 from napari_fireants._histo_move import KEYS_OF_HAND
@@ -119,9 +119,11 @@ class PlaneView(QWidget):
         self.numbers.setText(
             "" if section is None or fitted is None else numbers_of(section, fitted)
         )
-        ready = section is not None and section.as_refined
+        with_stack = fitted is not None and fitted.of_stack is not None
+        ready = section is not None and section.as_refined and not with_stack
+        why = OF_STACK if with_stack else f"Refine first. {EXPORT}"
         self.export.setEnabled(idle and ready)
-        self.export.setToolTip(EXPORT if ready else f"Refine first. {EXPORT}")
+        self.export.setToolTip(EXPORT if ready else why)
         shown = histo.scene.on
         self.away.setText("Put away" if shown else "Show again")
         self.away.setToolTip(AWAY if shown else "Section and plane on the canvas again")

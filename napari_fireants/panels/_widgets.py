@@ -209,6 +209,7 @@ class LayerCombo(QComboBox):
     def choose(self, layer: Layer | None) -> None:
         if layer in self._layers:
             self.setCurrentIndex(self._layers.index(layer))
+            self._tell()  # also where signals are blocked
 
 
 def follow(owner: QWidget, signal: Any, slot: Callable[..., Any]) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QProgressBar,
@@ -51,6 +50,7 @@ BY_HAND = (
 )
 BETWEEN = "micrometres from one pixel to the next"
 UNKNOWN = "The layer does not say how large a pixel is, and it is never guessed: type it"
+KEPT = "Read the images, and show the plane that the session has kept, without a search"
 ANY_SIDE = ("", *(side for pair in SIDES for side in pair))
 
 
@@ -84,7 +84,7 @@ class HistologyPanel(Dock):
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setAccessibleName("How far the work is")
-        self.stop = button("Stop", "End after this step; a fit keeps its best state",
+        self.stop = button("Stop", "End what is at work; a fit keeps its best state",
                            self.histo.work.stop)  # fmt: skip
         row.addWidget(self.hand)
         row.addWidget(self.bar, 1)
@@ -192,11 +192,6 @@ class HistologyPanel(Dock):
         session.busy_changed.connect(self._refresh)
         session.state_changed.connect(self._refresh)
         self.destroyed.connect(work.stop)
-        for combo, index in (
-            (self.planes, ("", *PLANES).index(histo.options.plane)),
-            (self.sides, ANY_SIDE.index(histo.options.side)),
-        ):
-            _set(combo, index)
 
     def _attempt(self, action: Any) -> None:
         self.histo.work.attempt(action)
@@ -217,24 +212,32 @@ class HistologyPanel(Dock):
         self.labels.offer([x for x in labels if x.ndim == dim], histo.options.labels)
         self.hint.say("" if sections and len(images) > 1 else HINT, "note")
         self._on_changed()
+        self.stack.refresh()
 
     # ---------------------------------------------------------------- what happens
     def _on_changed(self) -> None:
         histo = self.histo
-        self.section.blockSignals(True)
-        self.section.choose(histo.layer)
-        self.section.blockSignals(False)
+        options = histo.options
+        for widget, put, value in (
+            (self.section, self.section.choose, histo.layer),
+            (self.volume, self.volume.choose, histo.volume),
+            (self.labels, self.labels.choose, options.labels),
+            (self.pixel, self.pixel.setValue, histo.pixel_um(histo.layer) or 0.0),
+            (self.other_pixel, self.other_pixel.setValue, histo.pixel_um(histo.volume) or 0.0),
+            (self.planes, self.planes.setCurrentIndex, ("", *PLANES).index(options.plane)),
+            (self.sides, self.sides.setCurrentIndex, ANY_SIDE.index(options.side)),
+            (self.tilt, self.tilt.setValue, options.tilt_deg),
+            (self.piece, self.piece.setValue, options.piece),
+        ):
+            widget.blockSignals(True)
+            put(value)
+            widget.blockSignals(False)
         for box, layer in ((self.pixel, histo.layer), (self.other_pixel, histo.volume)):
-            value = histo.pixel_um(layer)
-            box.blockSignals(True)
-            box.setValue(value or 0.0)
-            box.blockSignals(False)
             origin = "As typed" if histo.pixel_typed(layer) else "As the layer says"
-            box.setToolTip(f"{origin}: {BETWEEN}" if value else UNKNOWN)
+            box.setToolTip(f"{origin}: {BETWEEN}" if histo.pixel_um(layer) else UNKNOWN)
         self._form.setRowVisible(self.other_pixel, histo.pair)
         self._form.setRowVisible(self._cut, not histo.pair)
         self.run.setText(MATCH_THEM if histo.pair else FIND_IT)
-        self.hand.setToolTip(BY_HAND[histo.pair])
         self._refresh()
 
     def _on_working(self) -> None:
@@ -247,7 +250,7 @@ class HistologyPanel(Dock):
         self._refresh()
 
     def _on_progress(self, progress: Progress) -> None:
-        known = 0 < progress.fraction < 1 and "Searching" not in progress.text
+        known = 0 < progress.fraction < 1
         self.bar.setRange(0, 1000 if known else 0)
         if known:
             self.bar.setValue(round(1000 * progress.fraction))
@@ -260,10 +263,12 @@ class HistologyPanel(Dock):
         histo, session = self.histo, self.controller.session
         task, busy, problem = histo.work.task, session.busy, histo.problem
         why = f"{session.busy_with}; wait, or stop it." if busy and not task else problem
-        for each, tip in ((self.run, MATCH if histo.pair else FIND), (self.hand, "")):
+        kept = histo.section is not None and histo.section.kept is not None
+        self.hand.setText("Show the kept plane" if kept else "Place by hand")
+        self.hand.setToolTip(KEPT if kept else BY_HAND[histo.pair])
+        for each in (self.run, self.hand):
             each.setEnabled(not busy and not problem)
-            if each is self.run:
-                each.setToolTip(why or tip)
+        self.run.setToolTip(why or (MATCH if histo.pair else FIND))
         self.hand.setVisible(not task)
         self.stop.setVisible(bool(task) and task not in (PREPARING, EXPORTING))
         self.bar.setVisible(bool(task))
@@ -286,9 +291,3 @@ def _pixel_box(name: str) -> DecimalBox:
     out.setKeyboardTracking(False)
     guard_wheel(out)
     return out
-
-
-def _set(combo: QComboBox, index: int) -> None:
-    combo.blockSignals(True)
-    combo.setCurrentIndex(index)
-    combo.blockSignals(False)

@@ -41,12 +41,12 @@ def truth() -> Pose:
     return standard_pose("coronal", None, WHERE, np.array([30.0, 30.0, 0.0])).with_tilts(6.0, -4.0)
 
 
-def slide(pixel_mm: float = 1.0, pixels: int = 60) -> np.ndarray:
-    """A stained section of `brain`, RGB on white."""
+def slide(pixel_mm: float = 1.0, pixels: int = 60, pose: Pose | None = None) -> np.ndarray:
+    """A stained section of `brain` (as `truth` cuts it), RGB on white."""
     from scipy.ndimage import map_coordinates
 
     rows, columns = np.mgrid[:pixels, :pixels] * pixel_mm
-    places = truth()(np.stack([columns.ravel(), rows.ravel()], 1)) / VOXEL
+    places = (pose or truth())(np.stack([columns.ravel(), rows.ravel()], 1)) / VOXEL
     grey = map_coordinates(brain(), places[:, ::-1].T, order=1).reshape(pixels, pixels)
     dye = np.where(grey > 30, 0.2 + grey / 200, 0.0)
     light = 240 * np.exp(-dye[..., None] * np.array([0.65, 0.70, 0.29]))
@@ -65,8 +65,9 @@ def _quick(monkeypatch: Any) -> None:
     monkeypatch.setattr("fireants_engine.workflows.rundir._html", lambda *_: "<html></html>")
     monkeypatch.setattr("fireants_engine.workflows.slices_folder.thumbnail", lambda *_: b"")
 
-    def search(sheet: Any, *_: Any, **asked: Any) -> Any:
+    def search(sheet: Any, *_: Any, control: Any, on_progress: Any, **asked: Any) -> Any:
         asked_of.update(asked)
+        on_progress(0.5)
         near, middle = truth(), slices.middle_of(sheet)
         near = replace(near, middle_mm=middle)
         return tuple(
@@ -412,7 +413,7 @@ def test_a_section_in_a_stack(panel: Any, qtbot: Any) -> None:
     assert not histo.scene.on
     panel.stack.judge["flagged"].click()
     texts = [panel.stack.list.item(k).text() for k in range(2)]
-    assert texts == ["✓  stack [0], placed", "!  stack [1]"]
+    assert texts == ["✓  stack [0], placed, 32.0 mm", "!  stack [1]"]
     panel.stack.list.setCurrentRow(0)
     histo.scene.settle()
     assert histo.section.pose is pose

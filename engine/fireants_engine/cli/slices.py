@@ -13,7 +13,8 @@ the same tissue as the section: strip the skull, or give --volume-mask.
 OUT then is a run directory (see 'run --help'), with warped.tif (VOLUME on the section),
 candidates.json (every place that was compared, with its plane, the side that is seen, score) and
 candidate-1.png, ... (the section beside the volume there).
-Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved).
+Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved once
+the search is over).
 """
 
 
@@ -24,7 +25,8 @@ own plane, neighbours kept alike.
 OUT then is a run directory (see 'run --help') whose fixed image is the stack of sections, with
 sections.json (plane, score and notes of each) and section-001.mat, ...: points of section 1 (mm
 from the middle of its first pixel, z = 0) go into VOLUME by 'points OUT/section-001.mat OUT FILE'.
-Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved).
+Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved once
+the search is over).
 """
 
 
@@ -111,7 +113,8 @@ def _cut_options(parser: argparse.ArgumentParser) -> None:
 
 
 def slice_section(args: argparse.Namespace) -> int:
-    """Exit code 0, or 130 when interrupted with the best state saved."""
+    """Exit code 0, or 130 when interrupted with the best state saved; raises StoppedError before
+    there is one."""
     from fireants_engine.cli.progress import Progress, stop_on_interrupt
     from fireants_engine.cli.run import finish, load_execution, own_or
     from fireants_engine.errors import InputError
@@ -152,7 +155,8 @@ def slice_section(args: argparse.Namespace) -> int:
 
 
 def stack(args: argparse.Namespace) -> int:
-    """Exit code 0, or 130 when interrupted with the best state saved."""
+    """Exit code 0, or 130 when interrupted with the best state saved; raises StoppedError before
+    there is one."""
     from fireants_engine.cli.progress import Progress, stop_on_interrupt
     from fireants_engine.cli.run import finish, load_execution, own_or
     from fireants_engine.io.images import load_image

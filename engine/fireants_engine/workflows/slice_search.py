@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fireants_engine.errors import InputError
+from fireants_engine.errors import InputError, StoppedError
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.geometry.planes import PLANES
+from fireants_engine.pipeline import Control
 from fireants_engine.transforms import Affine
 
 BINS = 12
@@ -21,6 +22,37 @@ SCALE_COST = 0.5
 that fits only when it is stretched is a worse guess."""
 _CHUNK = 3_000_000
 """Samples that are looked up at once."""
+
+
+class Pulse:
+    """Told of every piece of work of a search: tells how far it is, and ends it.
+
+    shares: of the time that each phase takes, in turn. on_progress: told the share that is done,
+    0 to 1.
+    """
+
+    def __init__(
+        self,
+        shares: Sequence[float] = (),
+        control: Control | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self._shares, self._control, self._on_progress = iter(shares), control, on_progress
+        self._share = self._before = self._done = 0.0
+        self._work = 1.0
+
+    def begin(self, work: float) -> None:
+        """The next phase, of so much work."""
+        self._before += self._share
+        self._share, self._work, self._done = next(self._shares, 0.0), max(work, 1.0), 0.0
+
+    def did(self, work: float) -> None:
+        """So much more of the phase is done. Raises StoppedError once the search is to end."""
+        if self._control is not None and self._control.stopped:
+            raise StoppedError("Stopped during the search; there was nothing to save yet.")
+        self._done += work
+        if self._on_progress is not None:
+            self._on_progress(self._before + self._share * min(1.0, self._done / self._work))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +149,9 @@ class Search:
         volume: Tensor,
         brain: Tensor,
         grid: Grid,
+        pulse: Pulse | None = None,
     ) -> None:
+        self._pulse = pulse or Pulse()
         if not bool(tissue.any()) or not bool(brain.any()):
             raise InputError("Nothing is in the section or in the volume; give masks of both.")
         matrix = torch.from_numpy(density.grid.matrix("voxel", "mm"))
@@ -147,10 +181,11 @@ class Search:
         every = 1 if samples is None else max(1, round(len(self._offsets) / samples))
         seen = torch.arange(0, len(self._offsets), every)
         step = max(1, _CHUNK // len(seen))
-        parts = [
-            self._score(poses.rows(torch.arange(k, min(len(poses), k + step))), seen)
-            for k in range(0, len(poses), step)
-        ]
+        parts = []
+        for k in range(0, len(poses), step):
+            some = torch.arange(k, min(len(poses), k + step))
+            parts.append(self._score(poses.rows(some), seen))
+            self._pulse.did(len(some))
         return replace(poses, scores=torch.cat(parts))
 
     def _score(self, poses: Poses, seen: Tensor) -> Tensor:
@@ -204,6 +239,7 @@ class Search:
         found = []
         for plane in planes:
             for frame in torch.from_numpy(frames_about(plane, tilts_deg)).float():
+                self._pulse.did(0)
                 for middle, area in self._cuts(frame, step_mm):
                     scale = math.sqrt(area / self.area_mm2)
                     if scales[0] <= scale <= scales[1]:
@@ -223,6 +259,7 @@ class Search:
             flips,
             torch.zeros(n * m),
         )
+        self._pulse.begin(len(poses))
         return self.scored(poses, samples)
 
     def refined(self, poses: Poses, sizes: Sequence[float], samples: int | None = None) -> Poses:
@@ -233,6 +270,7 @@ class Search:
         """
         unit = torch.eye(7).repeat_interleave(2, 0) * torch.tensor([1.0, -1.0]).repeat(7)[:, None]
         lengths = torch.tensor([0.3, 0.6, 1.0, 1.5, 2.2])
+        self._pulse.begin(len(poses) * (1 + (len(unit) + len(lengths)) * len(sizes)))
         poses = self.scored(poses, samples)
         for size in sizes:
             tried = self.scored(self._moved(poses, unit.expand(len(poses), -1, -1), size), samples)
@@ -284,20 +322,24 @@ def _best_each(groups: Sequence[Poses]) -> Poses:
     return chosen
 
 
-def best_of(poses: Poses, count: int, apart_deg: float, apart_mm: float) -> Poses:
+def best_of(
+    poses: Poses, count: int, apart_deg: float, apart_mm: float, pulse: Pulse | None = None
+) -> Poses:
     """Of each plane and flip the `count` best that differ from each other in place or direction."""
+    pulse = pulse or Pulse()
     axes = poses.frames[:, :, 2].abs().argmax(1)
+    pulse.begin(count * 2 * len(axes.unique()))
     chosen: list[Tensor] = []
     for axis in range(3):
         for flip in (1.0, -1.0):
             own = torch.nonzero((poses.flips == flip) & (axes == axis))[:, 0]
             own = own[poses.scores[own].argsort(descending=True)][: 40 * count]
-            chosen += _unlike(poses.rows(own), own, count, apart_deg, apart_mm)
+            chosen += _unlike(poses.rows(own), own, count, apart_deg, apart_mm, pulse)
     return poses.rows(torch.stack(chosen))
 
 
 def _unlike(
-    poses: Poses, numbers: Tensor, count: int, apart_deg: float, apart_mm: float
+    poses: Poses, numbers: Tensor, count: int, apart_deg: float, apart_mm: float, pulse: Pulse
 ) -> list[Tensor]:
     """The first `count` of `numbers`, best first, without those near a better one."""
     edges = poses.edges() / poses.scales[:, None, None]
@@ -311,4 +353,5 @@ def _unlike(
         apart = (poses.points - poses.points[first]).square().sum(1)
         left &= (apart > apart_mm**2) | (cosine < limit)
         left[first] = False
+        pulse.did(1)
     return chosen

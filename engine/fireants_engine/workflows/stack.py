@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,12 @@ from fireants_engine.pipeline import Control, Event, Extras
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.presets import workflow_recipe
 from fireants_engine.similarity import MutualInformation
-from fireants_engine.transforms import Affine, Chain, Transform
+from fireants_engine.transforms import Affine, Chain, Displacement, Transform
 from fireants_engine.workflows import slices
 from fireants_engine.workflows.registration import Execution, register
-from fireants_engine.workflows.result import Result
+from fireants_engine.workflows.result import Result, at_full_resolution
 from fireants_engine.workflows.sheets import Sheet, corners_of, middle_of, without_missing
-from fireants_engine.workflows.slices import Candidate, Plane, Side, plane_of
+from fireants_engine.workflows.slices import Candidate, Placement, Plane, Side, plane_of
 from fireants_engine.workflows.stack_order import Order, fit_order
 
 _TURNS_DEG = 30.0
@@ -122,7 +122,8 @@ def align_stack(
     sheets: in order, `spacing_mm` apart, None for a section that is missing; skip: numbers, from
     0, of those that do not count. pixel_mm: of the stack; default the coarsest of the sections.
     labels: label map of the volume. on_section: told the number of each section that is searched
-    and how many there are. Raises InputError.
+    and how many there are. Raises InputError, and StoppedError where `control` ends a search; later
+    the best state stays.
     """
     used = _checked(sheets, volume, spacing_mm, skip, starts)
     begun: list[Affine | None] = [None] * len(sheets) if starts is None else list(starts)
@@ -131,15 +132,16 @@ def align_stack(
             if on_section is not None:
                 on_section(k, len(used))
             found = slices.search(
-                sheet, volume, planes=planes, tilt_deg=tilt_deg, seen_from=seen_from
-            )
-            begun[k] = slices.compared(sheet, volume, found, execution)[0].affine
+                sheet, volume, planes=planes, tilt_deg=tilt_deg, seen_from=seen_from,
+                control=control,
+            )  # fmt: skip
+            begun[k] = slices.compared(sheet, volume, found, execution, control)[0].affine
     each = zip(used, begun, strict=True)
     order = fit_order(
         [None if s is None or a is None else plane_of(a, middle_of(s)) for s, a in each],
         spacing_mm,
     )
-    poses = _ordered(used, begun, volume, order, execution)
+    poses = _ordered(used, begun, volume, order, execution, control)
     brain = Image(slices.brain_of(volume)[None].float(), volume.grid, name=volume.name)
     used = [
         None if sheet is None or pose is None else without_missing(sheet, brain, pose)
@@ -162,6 +164,37 @@ def align_stack(
             "at them, and leave them out if they are damaged.",
         )
     return Stack(sections, order, result, notes)
+
+
+def section_of(stack: Stack, number: int) -> Placement:
+    """Section `number` (from 0) by itself, as `slices.place` gives one: an affine map with its
+    plane, and the deformation within that on the section's own pixels.
+
+    Recipe, losses and events are those of the stack. Beyond the stack's image the deformation is
+    that of its border. Raises InputError for a section that was left out.
+    """
+    one = stack.sections[number]
+    if one is None:
+        raise InputError(f"Section {number + 1} was left out of the stack; fit it by itself.")
+    sheet, whole = one.sheet, stack.result
+    grid, around = sheet.image.grid, whole.grid
+    affine = _nearest(one.transform, sheet)
+    places = grid.points_mm()
+    near = one.start(places)
+    last = np.array(around.origin_mm) + (np.array(around.size) - 1) * around.spacing_mm
+    inside = np.clip(near, around.origin_mm, last)
+    warp = whole.warp_field
+    bent = near if warp is None else near + warp(inside) - inside
+    moved = affine.inverse()(whole.affine(bent)) - places
+    moved[:, 2] = 0.0
+    field_mm = moved.reshape(*grid.shape, 3)
+    forward = at_full_resolution(Chain([Displacement.from_mm(field_mm, grid), affine]), grid)
+    result = replace(
+        whole, forward=forward, grid=grid, fixed=sheet.image, initial=None, known_inverse=None,
+        output=replace(whole.output, transform=forward),
+        extras=Extras(moving_labels=whole.extras.moving_labels),
+    )  # fmt: skip
+    return Placement(sheet, (Candidate(affine, one.plane, one.score),), result, one.notes)
 
 
 def _checked(
@@ -192,7 +225,7 @@ def _checked(
 # ------------------------------------------------------------------ each in its place
 def _ordered(
     sheets: Sequence[Sheet | None], begun: Sequence[Affine | None], volume: Image, order: Order,
-    execution: Execution | None,
+    execution: Execution | None, control: Control | None,
 ) -> list[Affine | None]:  # fmt: skip
     """Section mm -> volume mm on the planes of the order."""
     poses: list[Affine | None] = [None] * len(sheets)
@@ -204,13 +237,15 @@ def _ordered(
     for k, sheet in enumerate(sheets):
         if sheet is not None and k not in order.agreed:
             near = min(order.agreed, key=lambda n: abs(n - k))
-            poses[k] = _predicted(sheet, k, sheets[near], poses[near], volume, order, execution)
+            poses[k] = _predicted(
+                sheet, k, sheets[near], poses[near], volume, order, execution, control
+            )
     return poses
 
 
 def _predicted(
     sheet: Sheet, number: int, near: Sheet | None, pose: Affine | None, volume: Image,
-    order: Order, execution: Execution | None,
+    order: Order, execution: Execution | None, control: Control | None,
 ) -> Affine:  # fmt: skip
     """A section on its plane of the order with its tissue where that of a near one is, at the
     turn that fits best after a few steps."""
@@ -225,7 +260,7 @@ def _predicted(
         matrix[:3, 3] = place - matrix[:3, :3] @ middle
         affine = order.onto(Affine(matrix), number, middle)
         candidates.append(Candidate(affine, plane_of(affine, middle), float("nan")))
-    best = slices.compared(sheet, volume, candidates, execution)[0]
+    best = slices.compared(sheet, volume, candidates, execution, control)[0]
     return order.onto(best.affine, number, middle)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,28 @@ def test_the_folder_is_a_run_with_candidates(
     assert main(["points", str(out), str(points), "-o", str(moved)]) == 0
     there = np.loadtxt(moved, delimiter=",", skiprows=1)
     assert np.median(np.linalg.norm(there - section.truth(chosen), axis=1)) < 3  # a voxel
+
+
+@pytest.mark.parametrize("step", [("slice",), ("stack", "--distance", 6)])
+def test_ctrl_c_ends_the_search(
+    step: tuple[Any, ...], given: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    _, (slide, volume, _) = given
+    coarse = slices.Search.coarse
+
+    def interrupted(*given: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return coarse(*given)
+
+    monkeypatch.setattr(slices.Search, "coarse", interrupted)
+    monkeypatch.setattr(slices.Search, "refined", lambda *_: pytest.fail("it went on"))
+    many = [slide] if step[0] == "slice" else [slide, slide]
+    options = [*step[1:], "--pixel-size", 1.5, "--plane", "coronal"]
+    words = ["histology", step[0], *many, volume, "-o", tmp_path / "out", *options]
+    assert main([*map(str, words)]) == 130
+    assert "there was nothing to save yet" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_done_is_one_sentence(

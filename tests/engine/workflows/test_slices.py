@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from fireants_engine.errors import InputError
+from fireants_engine.errors import InputError, StoppedError
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.pipeline import Control, Outcome
 from fireants_engine.recipe import Recipe
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows import slices
@@ -112,7 +113,7 @@ def test_an_unsure_place_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         for a, s in ((start, 1.0), (other, 0.99))
     )
     monkeypatch.setattr(slices, "search", lambda *_, **__: both)
-    monkeypatch.setattr(slices, "compared", lambda _s, _v, found, _e: found)
+    monkeypatch.setattr(slices, "compared", lambda _s, _v, found, *_: found)
     placed = slices.place(sheet, brain(), recipe=short())
     (note,) = placed.notes
     assert "unsure" in note
@@ -203,6 +204,31 @@ def pose_of(matrix: np.ndarray, centre_mm: np.ndarray) -> Poses:
     point = matrix[:3, :3] @ np.append(centre_mm, 0) + matrix[:3, 3]
     one = torch.ones(1)
     return Poses(frame, torch.from_numpy(point[None]).float(), one * 0, one * scale, one, one * 0)
+
+
+def test_a_search_tells_how_far_it_is_and_ends_when_it_is_told() -> None:
+    _, image = cut(brain(), seed=3, elastic_px=0.0, tears=0, missing=0.0)
+    sheet = sheet_for(image, brain())
+    control, told = Control(), list[float]()
+    how: dict[str, Any] = {"planes": ["coronal"], "tilt_deg": 0.0, "seen_from": "anterior"}
+
+    def stop_halfway(done: float) -> None:
+        told.append(done)
+        if done > 0.5:
+            control.stop()
+
+    with pytest.raises(StoppedError, match="during the search"):
+        slices.search(sheet, brain(), **how, control=control, on_progress=stop_halfway)
+    assert told == sorted(told)
+    assert told[-2] <= 0.5 < told[-1]
+    assert len(told) > 100  # it looks often enough
+    told.clear()
+    found = slices.search(sheet, brain(), **how, control=Control(), on_progress=told.append)
+    assert told[-1] == pytest.approx(1)
+    stopped = slices.compared(sheet, brain(), found, control=control)  # as far as they have come
+    assert 0 < len(stopped) <= len(found)
+    placed = slices.place(sheet, brain(), start=stopped[0].affine, recipe=short(), control=control)
+    assert placed.result.outcome is Outcome.STOPPED
 
 
 def test_a_pose_is_an_affine_map() -> None:

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
+from fireants_engine.pipeline import Control
 from fireants_engine.transforms import Affine, Chain
 from fireants_engine.workflows import slices, stack
 from fireants_engine.workflows.sheets import Sheet, middle_of, sheet_for, sheet_of
@@ -201,13 +202,31 @@ def test_sections_found_one_by_one_become_a_stack() -> None:
     assert ends.max() < 2.0  # mm, of voxels of 3 mm
     assert placed.plane.name == "coronal"
     assert placed.plane.tilt_deg == pytest.approx(6.4, abs=2.5)
+    _check_a_section_by_itself(found, 2)
+    with pytest.raises(InputError, match="Section 4 was left out"):
+        stack.section_of(found, 3)
     listed = found.to_dict()
     assert [one and one["number"] for one in listed["sections"]] == [0, 1, 2, None, 4, 5]
 
 
+def _check_a_section_by_itself(found: stack.Stack, number: int) -> None:
+    """Its own map is that of the stack, both ways, and stays on its plane."""
+    own, one = stack.section_of(found, number), found.sections[number]
+    assert one is not None
+    section = sections()[number][0]
+    points = np.column_stack([section.points_mm, np.zeros(len(section.points_mm))])
+    there = own.result.transform(points)
+    assert np.linalg.norm(there - one.transform(points), axis=1).max() < 0.15  # of 1.5 mm pixels
+    assert np.linalg.norm(own.result.inverse(there) - points, axis=1).max() < 0.05
+    assert own.result.warp_field is not None
+    assert bool((own.result.warp_field.u[:, 0] == 0).all())
+    assert own.plane.sentence() == one.plane.sentence()
+    assert own.result.moved.grid.size == one.sheet.image.grid.size
+
+
 def test_sections_without_a_start_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
-    told: list[tuple[int, int]] = []
+    control, told = Control(), list[tuple[int, int]]()
     asked: list[dict[str, Any]] = []
 
     def search(sheet: Sheet, volume: Image, **how: Any) -> tuple[Candidate, ...]:
@@ -217,17 +236,18 @@ def test_sections_without_a_start_are_searched(monkeypatch: pytest.MonkeyPatch) 
         return (Candidate(affine, plane_of(affine, middle_of(sheet)), 1.0),)
 
     monkeypatch.setattr(slices, "search", search)
-    monkeypatch.setattr(slices, "compared", lambda _s, _v, found, _e: found)
+    monkeypatch.setattr(slices, "compared", lambda _s, _v, found, *_: found)
     sheets: list[Sheet | None] = [sheet for _, sheet in sections()[:3]]
     short = stack.stack_recipe().with_values(
         {"stages.sections.enabled": False, "stages.in-plane.enabled": False}
     )
     found = stack.align_stack(
         sheets, brain(), SPACING, starts=[near(0, rng), None, None], planes=["coronal"],
-        recipe=short, on_section=lambda *which: told.append(which),
+        recipe=short, control=control, on_section=lambda *which: told.append(which),
     )  # fmt: skip
     assert told == [(1, 3), (2, 3)]
     assert [how["planes"] for how in asked] == [["coronal"]] * 2
+    assert [how["control"] for how in asked] == [control] * 2
     assert all(one is not None and isinstance(one.transform, Chain) for one in found.sections)
 
 
