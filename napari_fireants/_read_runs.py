@@ -35,8 +35,8 @@ def open_run(path: Path) -> Opened:
     moving = Path(inputs["moving"]["name"])
     facts = {"run": str(folder.resolve()), "outcome": report.get("sentence", "")}
     parts = [
-        ("fixed", inputs["fixed"], {"colormap": below}),
-        ("moving", inputs["moving"], {"colormap": above, "visible": False}),
+        ("fixed", _input(folder, inputs["fixed"]), {"colormap": below}),
+        ("moving", _input(folder, inputs["moving"]), {"colormap": above, "visible": False}),
         ("result", folder / "warped.nii.gz", {"colormap": above}),
         ("labels", folder / "warped_labels.nii.gz", {}),
         ("jacobian", folder / "jacobian.nii.gz", {"visible": False}),
@@ -47,6 +47,9 @@ def open_run(path: Path) -> Opened:
         "(registered)",
         "jacobian": "Jacobian",
     }
+    for role in ("fixed", "moving"):
+        if "kept" in inputs[role]:
+            names[role] = title(Path(inputs[role]["name"]))
     layers: list[LayerData] = []
     missing: list[str] = []
     notes: list[str] = []
@@ -69,6 +72,11 @@ def open_run(path: Path) -> Opened:
     if missing:
         notes.append(f"{folder.name}: the rest is open without this: {'; '.join(missing)}.")
     return layers, notes
+
+
+def _input(folder: Path, item: dict[str, Any]) -> Any:
+    """What was registered: kept in the folder where it was made, else a file of its own."""
+    return folder / item["kept"] if "kept" in item else item
 
 
 def _file(role: str, where: Any) -> tuple[Path | None, list[str]]:

@@ -23,6 +23,7 @@ from fireants_engine import Grid, register, replay
 from fireants_engine import Image as EngineImage
 from fireants_engine.errors import InputError
 from fireants_engine.geometry.orientation import nearest_order, reordered
+from fireants_engine.io import load_image, save_image
 from napari_fireants import _readers
 from napari_fireants._layers import file_of, placed, snapshot, to_image, upright
 
@@ -377,6 +378,20 @@ def test_what_a_run_lacks_is_told_and_the_rest_opens(run_folder: Path) -> None:
     ]  # fmt: skip
     assert "out: the rest is open without this: the moving image" in notes()
     assert "fix.nii.gz has changed since the run" in notes()
+
+
+def test_an_input_that_a_workflow_made_opens_from_the_folder(run_folder: Path) -> None:
+    """Half a brain or a section made ready, not the file that it was made from."""
+    report = json.loads((run_folder / "report.json").read_text())
+    report["inputs"]["fixed"] |= {"path": None, "kept": "fixed.nii.gz"}
+    (run_folder / "report.json").write_text(json.dumps(report))
+    half = load_image(run_folder.parent / "fix.nii.gz")
+    save_image(EngineImage(half.data * 0.5, half.grid), run_folder / "fixed.nii.gz")
+    fixed, *_ = opened(run_folder, _readers.get_run_reader)
+    assert fixed.metadata["fireants"]["role"] == "fixed"
+    assert fixed.name == "fix"
+    assert float(np.max(fixed.data)) == pytest.approx(0.5 * float(half.data.max()))
+    assert not notes()
 
 
 def test_a_run_of_such_layers_is_replayed_from_their_files(run_folder: Path, recipe: Any) -> None:

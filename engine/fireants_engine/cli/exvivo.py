@@ -6,14 +6,22 @@ The parser is made at start-up, so what the command needs is imported when it ru
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fireants_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from fireants_engine.workflows.hemispheres import SideLabels
 
 LAYOUT = """
 INVIVO is the fixed image: EXVIVO is warped into living space. Without --labels its skull has to be
 stripped. OUT then is a run directory (see 'run --help'; points and other images go through it with
 'points' and 'apply'), with candidates.json (every half and orientation that was tried, scores and
 margins), candidate-1.png, ... (three planes of INVIVO with the outline of EXVIVO) and
-invivo_part.nii.gz (the part of INVIVO that was registered to).
+fixed.nii.gz (the part of INVIVO that was registered to).
 """
 
 
@@ -37,6 +45,11 @@ def add_exvivo(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         "--labels", type=Path, metavar="SEG",
         help="segmentation of INVIVO by SynthSeg or FreeSurfer: parts the halves, strips the skull",
     )  # fmt: skip
+    for side in ("left", "right"):
+        parser.add_argument(
+            f"--{side}-labels", metavar="N,N-N",
+            help=f"numbers of SEG on the {side}, such as 1,4-9, where they are not FreeSurfer's",
+        )  # fmt: skip
     parser.add_argument(
         "--exvivo-mask", type=Path, metavar="M", help="only non-zero voxels of EXVIVO count"
     )
@@ -46,6 +59,30 @@ def add_exvivo(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="recipe of your own, YAML")
     return parser
+
+
+def numbers_of(text: str, option: str) -> Iterator[int]:
+    """The whole numbers of `1,4-9`; raises InputError naming the option."""
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        first, last = (0, -1) if match is None else (int(match[1]), int(match[2] or match[1]))
+        if not first <= last <= 10_000_000:
+            raise InputError(
+                f"{option} {text}: {part.strip() or 'nothing'!r} is no label; give whole numbers "
+                "and ranges, such as 1,4-9."
+            )
+        yield from range(first, last + 1)
+
+
+def _side_labels(args: argparse.Namespace) -> SideLabels | None:
+    """--left-labels and --right-labels; raises InputError."""
+    from fireants_engine.workflows.hemispheres import SideLabels
+
+    left, right = (
+        frozenset() if text is None else frozenset(numbers_of(text, f"--{side}-labels"))
+        for side, text in (("left", args.left_labels), ("right", args.right_labels))
+    )
+    return SideLabels(left, right) if left or right else None
 
 
 def exvivo(args: argparse.Namespace) -> int:
@@ -65,13 +102,15 @@ def exvivo(args: argparse.Namespace) -> int:
     dead = dead.with_mask(None if args.exvivo_mask is None else load_image(args.exvivo_mask))
     labels = None if args.labels is None else load_image(args.labels)
     w.check_brains(dead, living, labels, args.hemisphere, args.improper)
+    named = _side_labels(args)
     how = {"recipe": recipe, "execution": execution}
     control = Control()
     with Progress(args.quiet) as progress, stop_on_interrupt(control, progress):
         progress.say(f"{dead.name} -> {living.name}, recipe {recipe.name}")
         found = w.orient(
-            dead, living, hemisphere=args.hemisphere, labels=labels, improper=args.improper, **how
-        )
+            dead, living, hemisphere=args.hemisphere, labels=labels, side_labels=named,
+            improper=args.improper, **how,
+        )  # fmt: skip
         progress.say(sentence(found))
         for note in found.notes:
             progress.say(note)

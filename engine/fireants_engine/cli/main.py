@@ -15,6 +15,8 @@ from typing import NoReturn
 
 from fireants_engine.cli.exvivo import add_exvivo
 from fireants_engine.cli.histology import add_histology
+from fireants_engine.cli.replay import add_replay
+from fireants_engine.cli.spaces import add_spaces
 from fireants_engine.errors import FireantsError, InputError, StoppedError
 
 PROG = "fireants-engine"
@@ -37,6 +39,8 @@ _COMMANDS = {
     "histology": ("histology", "histology"),
     "apply": ("use", "apply"),
     "points": ("use", "points"),
+    "replay": ("replay", "replay"),
+    "spaces": ("spaces", "spaces"),
     "presets": ("info", "presets"),
     "kernels": ("info", "kernels"),
 }
@@ -274,7 +278,8 @@ def _use_parsers(commands: argparse._SubParsersAction) -> None:
     points.add_argument("runs", nargs="+", metavar="OUT", help="run directory or transform file")
     points.add_argument(
         "points", type=Path, metavar="FILE",
-        help="CSV: x,y,z (2D: x,y), LPS mm; or a surface: .vtk, .ply, .stl, .obj, .off, .gii",
+        help="CSV: x,y,z (2D, or on a section: x,y), LPS mm; or a surface: .vtk, .ply, .stl, "
+        ".obj, .off, .gii",
     )  # fmt: skip
     points.add_argument("--inverse", action="store_true", help="moving -> fixed instead")
     points.add_argument(
@@ -303,6 +308,8 @@ def make_parser() -> argparse.ArgumentParser:
         _place_options(step)
         _set_option(step, stage)
     _use_parsers(commands)
+    add_replay(commands)
+    add_spaces(commands)
     presets = commands.add_parser("presets", help="list the packaged recipes, or print one")
     presets.add_argument("name", nargs="?", metavar="NAME")
     commands.add_parser("kernels", help="devices found, and which function runs where")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 SLICE = """
-The section is the fixed image, a volume of one slice: points of 'points' are x,y,z with z = 0, mm
-from the middle of the section's first pixel, and go to mm (LPS) of VOLUME. The volume has to show
-the same tissue as the section: strip the skull, or give --volume-mask.
+The section is the fixed image, a volume of one slice: points of 'points' are x,y (or x,y,z: z mm
+off its plane), mm from the middle of the section's first pixel, and go to mm (LPS) of VOLUME.
+The volume has to show the same tissue as the section: strip the skull, or give --volume-mask.
 OUT then is a run directory (see 'run --help'), with warped.tif (VOLUME on the section),
 candidates.json (every place that was compared, with its plane, the side that is seen, score) and
 candidate-1.png, ... (the section beside the volume there).
@@ -23,8 +23,8 @@ The sections are given in order; names of missing ones are written as '-'. Each 
 own, one orientation and distance is fitted to all, then all are registered together, each in its
 own plane, neighbours kept alike.
 OUT then is a run directory (see 'run --help') whose fixed image is the stack of sections, with
-sections.json (plane, score and notes of each) and section-001.mat, ...: points of section 1 (mm
-from the middle of its first pixel, z = 0) go into VOLUME by 'points OUT/section-001.mat OUT FILE'.
+sections.json (plane, score and notes of each) and section-001.mat, ...: points of section 1 (x,y,
+mm from the middle of its first pixel) go into VOLUME by 'points OUT/section-001.mat OUT FILE'.
 Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved once
 the search is over).
 """
@@ -129,7 +129,7 @@ def slice_section(args: argparse.Namespace) -> int:
     check_output_folder(args.output)
     recipe = own_or(w.slice_recipe(), args)
     execution = load_execution(args)
-    given = _section(args.section, args.pixel_size, args.section_mask)
+    given = sized_section(args.section, args.pixel_size, args.section_mask)
     volume = _volume(args)
     start = None
     if args.init is not None:
@@ -170,9 +170,8 @@ def stack(args: argparse.Namespace) -> int:
     recipe = own_or(w.stack_recipe(), args)
     execution = load_execution(args)
     volume = _volume(args)
-    given = [
-        None if path == "-" else _section(Path(path), args.pixel_size) for path in args.sections
-    ]
+    size = args.pixel_size
+    given = [None if path == "-" else sized_section(Path(path), size) for path in args.sections]
     sheets = [None if one is None else sheet_for(one.image, volume) for one in given]
     labels = None if args.labels is None else load_image(args.labels)
     control = Control()
@@ -194,7 +193,7 @@ def stack(args: argparse.Namespace) -> int:
 
 
 # ------------------------------------------------------------------ what both are given
-def _section(path: Path, pixel_mm: float | None, mask: Path | None = None) -> Any:
+def sized_section(path: Path, pixel_mm: float | None, mask: Path | None = None) -> Any:
     """A section whose pixels have a size; raises InputError."""
     from fireants_engine.errors import InputError
     from fireants_engine.workflows.sections_folder import load_section

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from fireants_engine.errors import InputError
 from fireants_engine.io.ome_zarr import check_new_zarr, is_zarr
-from fireants_engine.io.points import load_points, save_points
+from fireants_engine.io.points import load_on_section, load_points, save_points
 from fireants_engine.io.surfaces import is_surface
 from fireants_engine.ops.interpolate import check_interpolation
 from fireants_engine.workflows.apply import apply_file, apply_surface, reference_grid
-from fireants_engine.workflows.chain import compose, compose_points
+from fireants_engine.workflows.chain import compose, point_map
 from fireants_engine.workflows.rundir import check_output_folder
 
 
-def _check_output_file(path: Path) -> None:
+def check_output_file(path: Path) -> None:
     """Raise InputError before any work when `path` cannot be written."""
     if not path.parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent}; create it first.")
@@ -29,7 +30,7 @@ def _check_output_file(path: Path) -> None:
 
 def apply(args: argparse.Namespace) -> int:
     """An image through a chain, sampled once; with --inverse through the chain turned round."""
-    _check_output_file(args.output)
+    check_output_file(args.output)
     interpolation = "label" if args.labels else args.interpolation
     check_interpolation(interpolation)
     grid = None if args.reference is None else reference_grid(args.reference)
@@ -40,8 +41,9 @@ def apply(args: argparse.Namespace) -> int:
 
 def points(args: argparse.Namespace) -> int:
     """Points or the vertices of a surface, first to last; other columns and data are kept."""
-    _check_output_file(args.output)
-    transform = compose_points(args.runs, inverse=args.inverse)
+    check_output_file(args.output)
+    mapping = point_map(args.runs, inverse=args.inverse)
+    transform = mapping.transform
     if is_surface(args.points):
         if apply_surface(transform, args.points, args.output, space=args.space):
             print(
@@ -52,6 +54,7 @@ def points(args: argparse.Namespace) -> int:
         return 0
     if args.space is not None:
         raise InputError(f"{args.points}: --space is for surfaces; a CSV is in LPS mm.")
-    table = load_points(args.points, transform.dim)
+    load = load_on_section if mapping.flat else partial(load_points, dim=transform.dim)
+    table = load(args.points)
     save_points(table.moved(transform(table.points_mm)), args.output)
     return 0

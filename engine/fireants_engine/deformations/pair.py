@@ -31,6 +31,14 @@ class FeatureExtractor(ABC):
         """The extractor for these two images (1, C, *full), where it depends on both of them."""
         return self
 
+    def turned(self, axes: np.ndarray) -> FeatureExtractor:
+        """The extractor for the moving image, in which the axes of the fixed one run as `axes`.
+
+        axes: (d, d) orthogonal, both in array order, column i: axis i of the fixed image in the
+        moving one, in mm. Default: features that do not tell directions.
+        """
+        return self
+
     @abstractmethod
     def __call__(self, data: Tensor, grid: Grid, shrink: Callable[[Tensor], Tensor]) -> Tensor:
         """Features (1, K, *level) of `data` (1, C, *full) on `grid`.

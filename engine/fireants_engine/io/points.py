@@ -30,10 +30,44 @@ class PointTable:
     rows: tuple[tuple[str, ...], ...] = ()
 
     def moved(self, points_mm: np.ndarray) -> PointTable:
-        """The same rows with other coordinates."""
-        if points_mm.shape != self.points_mm.shape:
+        """The same rows with other coordinates, also in another dimension (then x, y(, z)).
+
+        A coordinate that is new stands after the others; those that there are no more are left
+        out.
+        """
+        if len(points_mm) != len(self.points_mm):
             raise ValueError(f"{points_mm.shape} coordinates for {self.points_mm.shape} rows")
-        return PointTable(points_mm, self.columns, self.header, self.rows)
+        if points_mm.shape == self.points_mm.shape:
+            return PointTable(points_mm, self.columns, self.header, self.rows)
+        columns = AXES[: points_mm.shape[1]]
+        kept = self
+        for name in (*AXES, *self.columns):
+            if name not in columns and name in kept.header:
+                kept = kept._without(name)
+        for name in columns:
+            if name not in kept.header:
+                after = max((kept.header.index(n) for n in columns if n in kept.header), default=-1)
+                kept = kept._with(name, after + 1, ("",) * len(self.rows))
+        return PointTable(points_mm, columns, kept.header, kept.rows)
+
+    def with_texts(self, column: str, cells: Sequence[str]) -> PointTable:
+        """One more column, the last; in place of one of that name."""
+        kept = self._without(column) if column in self.header else self
+        return kept._with(column, len(kept.header), cells)
+
+    def _with(self, column: str, place: int, cells: Sequence[str]) -> PointTable:
+        header = (*self.header[:place], column, *self.header[place:])
+        rows = []
+        for row, cell in zip(self.rows, cells, strict=True):
+            full = (*row, *("",) * (len(self.header) - len(row)))
+            rows.append((*full[:place], cell, *full[place:]))
+        return PointTable(self.points_mm, self.columns, header, tuple(rows))
+
+    def _without(self, column: str) -> PointTable:
+        place = self.header.index(column)
+        header = (*self.header[:place], *self.header[place + 1 :])
+        rows = tuple((*row[:place], *row[place + 1 :]) for row in self.rows)
+        return PointTable(self.points_mm, self.columns, header, rows)
 
     def texts(self, column: str) -> tuple[str, ...] | None:
         """The cells of another column, "" where a row ends before it; None without the column."""
@@ -41,6 +75,18 @@ class PointTable:
             return None
         where = self.header.index(column)
         return tuple(row[where].strip() if where < len(row) else "" for row in self.rows)
+
+
+def load_on_section(path: str | Path) -> PointTable:
+    """3D points of a section's own space, z = 0 where the file has only x and y.
+
+    Raises InputError as `load_points`.
+    """
+    lines = rows_of(read_text(Path(path)))
+    if lines and "z" in (cell.strip() for cell in lines[0]):
+        return load_points(path)
+    flat = load_points(path, 2)
+    return flat.moved(np.column_stack([flat.points_mm, np.zeros(len(flat.points_mm))]))
 
 
 def load_points(path: str | Path, dim: int = 3, columns: Sequence[str] | None = None) -> PointTable:

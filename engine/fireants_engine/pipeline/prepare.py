@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +19,8 @@ from fireants_engine.kernels import REFERENCE, KernelTable
 from fireants_engine.ops.resample import as_label_values
 from fireants_engine.pipeline.inputs import LABELS, Extras, onto
 from fireants_engine.pipeline.pyramid import level_grid, shrink_image, shrink_mask
+from fireants_engine.pipeline.rotations import nearest_rotation
+from fireants_engine.transforms import Affine
 
 _SAMPLES = 1_000_000
 
@@ -150,6 +153,13 @@ def _mask(image: Image, ctx: ExecutionContext) -> Tensor | None:
     return None if image.mask is None else image.mask[None, None].to(ctx.device, ctx.dtype)
 
 
+def axes_through(affine: Affine, fixed: Grid, moving: Grid) -> np.ndarray:
+    """(d, d), array order: the axes of the fixed grid among those of the moving one, in mm, through
+    the rotation (or reflection) nearest to `affine`."""
+    turn = nearest_rotation(affine.matrix[:-1, :-1])
+    return (moving.direction.T @ turn @ fixed.direction)[::-1, ::-1]
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Both images at full resolution on the device; `level` makes the pairs of a pyramid.
@@ -239,21 +249,23 @@ class Prepared:
         min_size: int,
         sources: Collection[Source] = (),
         smooth_vox: float = 0.0,
+        through: Affine | None = None,
     ) -> Pair:
         """Both images with voxels of about `shrink` times the fixed image's finest spacing.
 
         The moving image's own voxels are kept where they are coarser than that. sources: what
-        the terms look at, beside the images themselves.
+        the terms look at, beside the images themselves. through: fixed mm -> moving mm, about how
+        the images lie; features that tell directions are turned by it (default the identity).
         """
         fixed_grid = self.level_grid(shrink, min_size)
         finest = max(min(self.fixed_grid.spacing_mm), min(self.moving_grid.spacing_mm))
         moving_grid = level_grid(self.moving_grid, shrink, min_size, finest)
         own = Source()
+        axes = axes_through(through or Affine.identity(fixed_grid.dim), fixed_grid, moving_grid)
+        how = (fixed_grid, moving_grid, smooth_vox, axes)
         return replace(
-            self._seen(own, fixed_grid, moving_grid, smooth_vox),
-            others={
-                s: self._seen(s, fixed_grid, moving_grid, smooth_vox) for s in {*sources} - {own}
-            },
+            self._seen(own, *how),
+            others={s: self._seen(s, *how) for s in {*sources} - {own}},
             landmarks=self.landmarks,
         )
 
@@ -265,12 +277,21 @@ class Prepared:
         own = self._own(source)
         return source.features and source.features.resolved(own.fixed, own.moving)
 
-    def _seen(self, source: Source, fixed_grid: Grid, moving_grid: Grid, smooth_vox: float) -> Pair:
+    def _seen(
+        self,
+        source: Source,
+        fixed_grid: Grid,
+        moving_grid: Grid,
+        smooth_vox: float,
+        axes: np.ndarray,
+    ) -> Pair:
         """What `source` shows of this level; labels are not smoothed further."""
         smooth_vox = 0.0 if source.name == LABELS else smooth_vox
         own, extract = self._own(source), self.resolved(source)
 
-        def features(data: Tensor, grid: Grid, target: Grid) -> Tensor:
+        def features(
+            data: Tensor, grid: Grid, target: Grid, extract: FeatureExtractor | None
+        ) -> Tensor:
             how = {"kernels": self.kernels, "smooth_vox": smooth_vox}
             shrink = partial(shrink_image, target=target, **how)
             if extract is None:
@@ -278,8 +299,10 @@ class Prepared:
             return extract(data, grid, shrink).to(self.fixed.dtype)
 
         pair = Pair(
-            fixed=features(own.fixed, own.fixed_grid, fixed_grid),
-            moving=features(own.moving, own.moving_grid, moving_grid),
+            fixed=features(own.fixed, own.fixed_grid, fixed_grid, extract),
+            moving=features(
+                own.moving, own.moving_grid, moving_grid, extract and extract.turned(axes)
+            ),
             fixed_grid=fixed_grid,
             moving_grid=moving_grid,
             fixed_mask=shrink_mask(own.fixed_mask, fixed_grid),

@@ -15,7 +15,7 @@ from fireants_engine.pipeline.inputs import IMAGE, LANDMARKS, Case
 from fireants_engine.pipeline.member import Member
 from fireants_engine.pipeline.prepare import Prepared
 from fireants_engine.similarity import Term
-from fireants_engine.transforms import Affine
+from fireants_engine.transforms import Affine, affine_factor
 from fireants_engine.transforms.fit import Kind, fit_points
 
 if TYPE_CHECKING:
@@ -90,7 +90,9 @@ class Course:
         sources = {source for term in self.terms(level) for source in term.sources}
         one = pyramid.levels[level]
         how = (one.shrink, pyramid.min_size, sources, one.smooth_vox)
-        return Pair.stack([member.prepared.level(*how) for member in members])
+        return Pair.stack(
+            [one.prepared.level(*how, affine_factor(one.transform)) for one in members]
+        )
 
     def take(self, edit: Edit) -> None:
         """Follow an edit from here on, or raise InputError and change nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fireants_engine.errors import InputError
@@ -12,6 +12,7 @@ from fireants_engine.io.transforms import load_transform
 from fireants_engine.transforms import Chain, Transform
 from fireants_engine.workflows.result import Mapping, Result
 from fireants_engine.workflows.rundir import SavedRun, load_run
+from fireants_engine.workflows.section_map import OnSection, section_map, section_of_stack
 
 INVERSE_SUFFIX = ":inverse"
 
@@ -20,7 +21,8 @@ INVERSE_SUFFIX = ":inverse"
 class Link:
     """One member of a chain: a map, its inverse, and the grids at its two ends where known.
 
-    forward goes start -> end; backward is called when it is first needed.
+    forward goes start -> end; backward is called when it is first needed. flat: start is a
+    section, whose points are x, y (z = 0).
     """
 
     name: str
@@ -28,6 +30,7 @@ class Link:
     backward: Callable[[], Transform]
     start: Grid | None = None
     end: Grid | None = None
+    flat: bool = False
 
     def turned(self) -> Link:
         """The same member the other way."""
@@ -98,15 +101,58 @@ def compose(
     return Mapping(forward, target, known_inverse=lambda: _chain(back))
 
 
+@dataclass(frozen=True, eq=False)
+class PointMap:
+    """A chain for points. flat: it begins on a section, whose points may be x, y alone."""
+
+    transform: Transform
+    flat: bool
+
+
+def point_map(
+    items: Sequence[str | Path | Mapping | Transform], *, inverse: bool = False
+) -> PointMap:
+    """The map of `compose` for points: it needs no grid.
+
+    Where an item begins on a section (a run whose fixed image is a volume of one slice at z = 0,
+    or section-001.mat of a stack), z is the distance from the section's plane in mm, there and
+    back: `section_map.OnSection`.
+    """
+    links = _links(items, inverse, on_section)
+    return PointMap(_chain(links), links[0].flat)
+
+
 def compose_points(
     items: Sequence[str | Path | Mapping | Transform], *, inverse: bool = False
 ) -> Transform:
-    """The map of `compose` alone, for points: it needs no grid."""
-    return _chain(_links(items, inverse))
+    """The transform of `point_map`."""
+    return point_map(items, inverse=inverse).transform
 
 
-def _links(items: Sequence[str | Path | Mapping | Transform], inverse: bool) -> list[Link]:
-    links = [link(item) for item in items]
+def on_section(item: str | Path | Mapping | Transform) -> Link:
+    """`link` for points, see `point_map`."""
+    text = str(item)
+    if isinstance(item, str | Path) and text.endswith(INVERSE_SUFFIX) and not Path(text).exists():
+        return on_section(text.removesuffix(INVERSE_SUFFIX)).turned()
+    if isinstance(item, str | Path):
+        item = load_run(text) if Path(text).is_dir() else Path(text)
+    found = None
+    if isinstance(item, Mapping):
+        found = section_map(item)
+    elif isinstance(item, Path):
+        found = section_of_stack(item)
+    if found is None:
+        return replace(link(item), name=text)
+    on = OnSection(found)
+    return Link(text, lambda: on, on.inverse, flat=True)
+
+
+def _links(
+    items: Sequence[str | Path | Mapping | Transform],
+    inverse: bool,
+    made: Callable[..., Link] = link,
+) -> list[Link]:
+    links = [made(item) for item in items]
     if not links:
         raise InputError("A chain needs at least one run directory or transform file.")
     return [item.turned() for item in reversed(links)] if inverse else links

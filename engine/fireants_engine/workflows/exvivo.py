@@ -22,6 +22,7 @@ from fireants_engine.recipe.presets import workflow_recipe
 from fireants_engine.workflows.hemispheres import (
     Midplane,
     Side,
+    SideLabels,
     part_of,
     plane_by_symmetry,
     plane_from_labels,
@@ -59,7 +60,7 @@ class Orientation:
     """Which part the ex-vivo brain is and how it lies.
 
     fits: best first. plane: between the halves, None where none was needed. notes: sentences
-    that a person should read.
+    that a person should read. labels: those that were given.
     """
 
     exvivo: Image
@@ -67,6 +68,7 @@ class Orientation:
     fits: tuple[Fit, ...]
     plane: Midplane | None
     notes: tuple[str, ...]
+    labels: Image | None = None
 
     @property
     def chosen(self) -> Fit:
@@ -154,6 +156,7 @@ def orient(
     *,
     hemisphere: Hemisphere = "auto",
     labels: Image | None = None,
+    side_labels: SideLabels | None = None,
     recipe: Recipe | None = None,
     improper: bool = False,
     execution: Execution | None = None,
@@ -164,10 +167,14 @@ def orient(
     The ex-vivo brain is put onto the left half, the right half and the whole, each by the start
     of the recipe; the best score wins. Only rotations count unless `improper`, so a half is
     never taken for the mirrored other one. labels: segmentation of the in-vivo brain on its grid,
-    numbered as FreeSurfer's; it also takes the skull away, which without labels has to be
-    stripped. Raises InputError.
+    numbered as FreeSurfer's or as `side_labels` says; it also takes the skull away, which without
+    labels has to be stripped. Raises InputError.
     """
     check_brains(exvivo, invivo, labels, hemisphere, improper)
+    if side_labels is not None and labels is None:
+        raise InputError(
+            "--left-labels and --right-labels name numbers of a label map; give it with --labels."
+        )
     where = execution or Execution()
     ctx = ExecutionContext.create(where.device, where.kernels)
     recipe = recipe or exvivo_recipe(improper=improper)
@@ -177,11 +184,14 @@ def orient(
     plane = None
     if hemisphere != "whole":
         check_tissue(invivo, ctx)
-        plane = plane_by_symmetry(invivo, ctx) if labels is None else plane_from_labels(labels)
+        if labels is None:
+            plane = plane_by_symmetry(invivo, ctx)
+        else:
+            plane = plane_from_labels(labels, side_labels)
         notes += _doubts(plane, invivo)
     fits = []
     for side in _TRIED[hemisphere]:
-        part = part_of(invivo, side, plane, labels)
+        part = part_of(invivo, side, plane, labels, side_labels)
         check_tissue(part, ctx)
         found = initialise(start, Prepared.create(part, exvivo, ctx), ctx)
         if not found.candidates:
@@ -195,7 +205,7 @@ def orient(
             "and choose with --hemisphere."
         )
     notes += fits[0].start.notes
-    return Orientation(exvivo, invivo, tuple(fits), plane, tuple(notes))
+    return Orientation(exvivo, invivo, tuple(fits), plane, tuple(notes), labels)
 
 
 def _doubts(plane: Midplane, invivo: Image) -> list[str]:
@@ -220,6 +230,7 @@ def align(
     *,
     hemisphere: Hemisphere = "auto",
     labels: Image | None = None,
+    side_labels: SideLabels | None = None,
     improper: bool = False,
     recipe: Recipe | None = None,
     execution: Execution | None = None,
@@ -233,7 +244,10 @@ def align(
     """
     recipe = recipe or exvivo_recipe(improper=improper)
     how: dict[str, Any] = {"recipe": recipe, "execution": execution}
-    found = orient(exvivo, invivo, hemisphere=hemisphere, labels=labels, improper=improper, **how)
+    found = orient(
+        exvivo, invivo, hemisphere=hemisphere, labels=labels, side_labels=side_labels,
+        improper=improper, **how,
+    )  # fmt: skip
     return register_oriented(found, control=control, on_event=on_event, **how)
 
 

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from fireants_engine.context import ExecutionContext
 from fireants_engine.geometry import Image
-from fireants_engine.io.images import save_image
 from fireants_engine.ops import warp_image
 from fireants_engine.pipeline.initialise import Candidate
 from fireants_engine.pipeline.moments import foreground
@@ -19,9 +18,8 @@ from fireants_engine.pipeline.prepare import Prepared, robust_range
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows.exvivo import Alignment, Fit, Orientation, turned_by
 from fireants_engine.workflows.pictures import GREY, planes_of, png
-from fireants_engine.workflows.rundir import CANDIDATES_FILE, save_run, staged
+from fireants_engine.workflows.rundir import CANDIDATES_FILE, Made, save_run
 
-PART_FILE = "invivo_part.nii.gz"
 _PICTURES = 6
 """Candidates that are drawn, each of another half or orientation."""
 _OUTLINE = "#f2a93b"
@@ -45,18 +43,14 @@ def save_alignment(
 
     candidates.json: every part and start that was scored, best first, with margins and notes;
     candidate-1.png, ...: three planes of that part of the in-vivo brain with the outline of the
-    ex-vivo tissue, of the best candidates that differ; invivo_part.nii.gz: what was registered
-    to, where that is not the in-vivo image itself. Raises InputError when it cannot be written.
+    ex-vivo tissue, of the best candidates that differ; fixed.nii.gz: what was registered to, where
+    that is not the in-vivo image itself. Raises InputError when it cannot be written.
     """
-    folder = Path(folder)
     found = aligned.orientation
     shown = _worth_showing(found)
     report = to_dict(found)
-    with staged(folder) as place:
-        files = {} if exvivo_mask is None else {"moving_mask": exvivo_mask}
-        save_run(aligned.result, place, files=files)
-        if found.chosen.fixed is not found.invivo:
-            save_image(found.chosen.fixed, place / PART_FILE)
+
+    def further(place: Path) -> None:
         tissue = _tissue(found.exvivo)
         for number, k in enumerate(shown, start=1):
             fit, one = found.candidates()[k]
@@ -65,7 +59,13 @@ def save_alignment(
             report["candidates"][k]["picture"] = name
         text = json.dumps(report, indent=1, allow_nan=False) + "\n"
         (place / CANDIDATES_FILE).write_text(text, encoding="utf-8", newline="\n")
-    return folder
+
+    files = {} if exvivo_mask is None else {"moving_mask": exvivo_mask}
+    made = {}
+    if found.chosen.fixed is not found.invivo:
+        labels = None if found.labels is None else found.labels.path
+        made["fixed"] = Made((found.invivo.path, labels))
+    return save_run(aligned.result, folder, files=files, made=made, further=further)
 
 
 def to_dict(found: Orientation) -> dict[str, Any]:

@@ -63,36 +63,70 @@ class Midplane:
 
 
 # ------------------------------------------------------------------ from labels
-def sides_of(labels: Image) -> np.ndarray:
+@dataclass(frozen=True)
+class SideLabels:
+    """The numbers of a label map that lie on the left, and those on the right.
+
+    Raises InputError where one side has none, or a number is on both.
+    """
+
+    left: frozenset[int]
+    right: frozenset[int]
+
+    def __post_init__(self) -> None:
+        if not self.left or not self.right:
+            raise InputError(
+                "Labels of one side alone part no halves; give both --left-labels and "
+                "--right-labels."
+            )
+        if both := sorted(self.left & self.right):
+            raise InputError(
+                f"Label {both[0]} is named as left and as right; labels that cross the middle are "
+                "left out of both."
+            )
+
+
+def sides_of(labels: Image, named: SideLabels | None = None) -> np.ndarray:
     """1 on the left, -1 on the right, 0 where a label says neither; int8 of the grid's shape.
 
-    By FreeSurfer's numbers, which SynthSeg shares: 2-5, 7, 8, 10-13, 17, 18, 26, 28, ... left;
-    41-44, 46, 47, 49-54, 58, 60, ... right; cortical parcels from 1000 left, from 2000 right.
+    By `named`, else by FreeSurfer's numbers, which SynthSeg shares: 2-5, 7, 8, 10-13, 17, 18, 26,
+    28, ... left; 41-44, 46, 47, 49-54, 58, 60, ... right; cortical parcels from 1000 left, from
+    2000 right.
     """
     values = labels.data[0].cpu().numpy()
     found = np.unique(values)
     side = np.zeros(len(found), np.int8)
+    if named is not None:
+        for sign, numbers in ((1, named.left), (-1, named.right)):
+            side[np.isin(found, sorted(numbers))] = sign
+        return side[np.searchsorted(found, values)]
     for sign, names, starts in ((1, _LEFT, _LEFT_FROM), (-1, _RIGHT, _RIGHT_FROM)):
         parcels = [(found > first) & (found < first + _PARCELS) for first in starts]
         side[np.isin(found, names) | np.any(parcels, axis=0)] = sign
     return side[np.searchsorted(found, values)]
 
 
-def plane_from_labels(labels: Image) -> Midplane:
+def plane_from_labels(labels: Image, named: SideLabels | None = None) -> Midplane:
     """The plane that parts the left labels from the right ones: a linear SVM (thesis 6.1).
 
         min_(w, b)  |w|^2 / 2 + C mean max(0, 1 - s (w . x + b))^2,   s = 1 left, -1 right
 
-    both sides of equal weight, x in units of the labels' extent, at most 20 000 voxels.
-    Raises InputError where left and right cannot be told from the numbers.
+    both sides of equal weight, x in units of the labels' extent, at most 20 000 voxels. named:
+    see `sides_of`. Raises InputError where left and right cannot be told from the numbers.
     """
-    side = sides_of(labels)
+    side = sides_of(labels, named)
+    by = "FreeSurfer's numbers (2, 3, 4, ... left; 41, 42, 43, ... right)"
+    remedy = (
+        "say which labels are left and right with --left-labels and --right-labels, give a "
+        "segmentation by SynthSeg or FreeSurfer, or no labels"
+    )
+    if named is not None:
+        by, remedy = "--left-labels and --right-labels", "look at the numbers in the label map"
     counts = [int((side == sign).sum()) for sign in (1, -1)]
     if min(counts) < max(10, _LEAST * max(counts)):
         raise InputError(
             f"{labels.name}: has {counts[0]} voxels of left and {counts[1]} of right structures by "
-            "FreeSurfer's numbers (2, 3, 4, ... left; 41, 42, 43, ... right), which part nothing; "
-            "give a segmentation by SynthSeg or FreeSurfer, or no labels."
+            f"{by}, which part nothing; {remedy}."
         )
     points, signs = _labelled(labels.grid, side)
     centre, size = points.mean(0), float(points.std())
@@ -103,9 +137,8 @@ def plane_from_labels(labels: Image) -> Midplane:
     share = float((np.sign(plane.distance(points)) == signs).mean())
     if share < _PARTED:
         raise InputError(
-            f"{labels.name}: its left and right structures by FreeSurfer's numbers lie mixed (no "
-            f"plane parts more than {100 * share:.0f} % of them), so it is numbered otherwise; "
-            "give a segmentation by SynthSeg or FreeSurfer, or no labels."
+            f"{labels.name}: its left and right structures by {by} lie mixed (no plane parts more "
+            f"than {100 * share:.0f} % of them), so it is numbered otherwise; {remedy}."
         )
     return replace(plane, agreement=share)
 
@@ -189,12 +222,17 @@ def _most_alike(
 
 # ------------------------------------------------------------------ cutting
 def part_of(
-    brain: Image, side: Side, plane: Midplane | None = None, labels: Image | None = None
+    brain: Image,
+    side: Side,
+    plane: Midplane | None = None,
+    labels: Image | None = None,
+    named: SideLabels | None = None,
 ) -> Image:
     """`brain` with background instead of all that is not on `side`.
 
     labels: what they leave out is background too, and what they call left or right is, on
-    whichever side of the plane it lies. Background: the median of the outer faces.
+    whichever side of the plane it lies (named: see `sides_of`). Background: the median of the
+    outer faces.
     Raises InputError where nothing is left.
     """
     if side == "whole" and labels is None:
@@ -204,8 +242,8 @@ def part_of(
         assert plane is not None
         distance = plane.distance(brain.grid.points_mm()).reshape(brain.grid.shape)
         if labels is not None:
-            named = sides_of(labels)
-            distance = np.where(named == 0, distance, named)
+            told = sides_of(labels, named)
+            distance = np.where(told == 0, distance, told)
         keep = distance > 0 if side == "left" else distance < 0
     if labels is not None:
         keep &= labels.data[0].cpu().numpy() != 0

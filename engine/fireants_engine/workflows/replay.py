@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,17 @@ from fireants_engine.transforms import Affine, Chain, Transform
 from fireants_engine.workflows.registration import Execution, register
 from fireants_engine.workflows.report import data_sha256, file_sha256
 from fireants_engine.workflows.result import Result
-from fireants_engine.workflows.rundir import INITIAL_FILE, MASK_FILE, SavedRun, load_run
+from fireants_engine.workflows.rundir import (
+    INITIAL_FILE,
+    MASK_FILE,
+    Made,
+    SavedRun,
+    load_run,
+    load_transforms,
+    save_transforms,
+)
 from fireants_engine.workflows.steer import Script
+from fireants_engine.workflows.units import own_units, scaled, through
 
 
 def _check_same(item: dict[str, Any], given: Image, name: str) -> Image:
@@ -45,17 +55,42 @@ def _changed(what: str, name: str) -> InputError:
     )
 
 
-def _same_input(report: dict[str, Any], role: str, given: Image | None) -> Image:
-    """The image of a run again: loaded from its path, or as given; its content must agree."""
-    item = report["inputs"][role]
+def _same_input(saved: SavedRun, role: str, given: Image | None) -> Image:
+    """The image of a run again: kept in its folder, loaded from its path, or as given; its content
+    must agree."""
+    item = saved.report["inputs"][role]
     name = role.replace("_", " ")
+    if given is None and "kept" in item:
+        return _kept(saved, role)
     if given is None:
         if item["path"] is None:
             raise InputError(
                 f"The {name} of this run did not come from a file; give it to replay({role}=...)."
             )
-        given = _load(report, role)
+        given = _check_same(item, _load(saved.report, role), name)
+        if role in ("fixed", "moving") and not _as_registered(saved, role, given):
+            raise InputError(
+                f"{item['path']}: is not what this run registered as its {name} image (it has "
+                "another grid or other channels), so it was made from it and not kept; repeat the "
+                "command that made the run."
+            )
     return _check_same(item, given, name)
+
+
+def _as_registered(saved: SavedRun, role: str, image: Image) -> bool:
+    channels = saved.report["inputs"][role]["channels"]
+    return image.channels == channels and image.grid.same_space(saved.grid_of(role))
+
+
+def _kept(saved: SavedRun, role: str) -> Image:
+    """An input that a workflow made, from the folder; on its grid to the bit."""
+    item = saved.report["inputs"][role]
+    path = saved.folder / item["kept"]
+    grid = saved.grid_of(role)
+    found = load_image(path)
+    if data_sha256(found.data) != item["data_sha256"]:
+        raise _changed(str(path), f"{role} image")
+    return Image(found.data.reshape(-1, *grid.shape), grid, name=item["name"])
 
 
 def _load(report: dict[str, Any], role: str) -> Image:
@@ -78,13 +113,13 @@ def _load(report: dict[str, Any], role: str) -> Image:
 def _pair(saved: SavedRun, given: dict[str, Image | None]) -> dict[str, Image]:
     """Fixed and moving with their masks."""
     report = saved.report
-    pair = {role: _same_input(report, role, image) for role, image in given.items()}
+    pair = {role: _same_input(saved, role, image) for role, image in given.items()}
     for role, image in pair.items():
         item = report["inputs"].get(f"{role}_mask")
         if item is None:
             pair[role] = replace(image, mask=None)
         elif item["path"] is not None:
-            pair[role] = image.with_mask(_same_input(report, f"{role}_mask", None))
+            pair[role] = image.with_mask(_same_input(saved, f"{role}_mask", None))
         elif (saved.folder / f"{role}{MASK_FILE}").is_file():
             pair[role] = image.with_mask(load_image(saved.folder / f"{role}{MASK_FILE}"))
         elif image.mask is None or data_sha256(image.mask) != item["data_sha256"]:
@@ -171,13 +206,36 @@ def replay(
         )
     pair = _pair(saved, {"fixed": fixed, "moving": moving})
     where = saved.report["execution"]
-    return register(
+    scale = saved.report["inputs"]["moving"].get("scale", 1.0)
+    initial = _initial(saved)
+    result = register(
         pair["fixed"],
-        pair["moving"],
+        scaled(pair["moving"], scale),
         saved.recipe,
         execution=execution or Execution(where["device"], where["kernels"]),
-        initial=_initial(saved),
+        initial=None if initial is None else through(initial, scale),
         extras=_extras(saved, extras),
         control=Script(saved.report.get("edits", []), saved.folder),
         on_event=on_event,
     )
+    return own_units(result, pair["moving"], scale)
+
+
+def made_again(saved: SavedRun) -> dict[str, Made]:
+    """What `save_run` has to keep of a replay of `saved`, so that it can be replayed, too."""
+    inputs = {role: saved.report["inputs"][role] for role in ("fixed", "moving")}
+    return {
+        role: Made(tuple(one["path"] for one in item["made_from"]), item["scale"])
+        for role, item in inputs.items()
+        if "kept" in item
+    }
+
+
+def difference_mm(saved: SavedRun, again: Result) -> float:
+    """How far the maps of a run and of its replay lie apart at most, at the samples of the fixed
+    grid; 0 where the files of both would be the same to the bit."""
+    with TemporaryDirectory() as place:
+        save_transforms(again, Path(place))
+        other = load_transforms(Path(place), saved.grid)
+    points = saved.grid.points_mm()
+    return float(np.abs(other(points) - saved.forward(points)).max())

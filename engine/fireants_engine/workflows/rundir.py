@@ -8,9 +8,10 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Dict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from fireants_engine.workflows.report import (
     FORMAT,
     make_report,
     plain,
+    source_of,
 )
 from fireants_engine.workflows.result import Mapping, Result
 from fireants_engine.workflows.steer import edits_of, mask_file
@@ -48,6 +50,20 @@ CANDIDATES_FILE = "candidates.json"
 """Of workflows that look for a start: what was compared, scores and margins."""
 INITIAL_FILE = "0InitialWarp.nii.gz"
 MASK_FILE = "_mask.nii.gz"
+KEPT_FILES = {"fixed": "fixed.nii.gz", "moving": "moving.nii.gz"}
+"""Inputs that a workflow made; see `Made`."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """An input that a workflow made before it registered: it is kept in the folder of the run, so
+    that a replay has it.
+
+    files: what it was made from, the image itself first; scale: 1 mm of it counted as so many.
+    """
+
+    files: tuple[str | Path | None, ...] = ()
+    scale: float = 1.0
 
 
 # ------------------------------------------------------------------ where to
@@ -99,7 +115,7 @@ def staged(folder: Path) -> Iterator[Path]:
         files = sorted(temporary.iterdir(), key=lambda f: f.name == REPORT_FILE)
         if (folder / REPORT_FILE).exists():  # of the run that is replaced
             masks = [file.name for file in folder.glob(f"*{MASK_FILE}")]
-            for name in (LABELS_FILE, INITIAL_FILE, *masks):
+            for name in (LABELS_FILE, INITIAL_FILE, *KEPT_FILES.values(), *masks):
                 if not (temporary / name).exists():
                     (folder / name).unlink(missing_ok=True)
         for file in files:
@@ -136,6 +152,7 @@ def save_run(
     fixed_labels: Image | None = None,
     landmarks: Landmarks | None = None,
     files: dict[str, Path] | None = None,
+    made: Dict[str, Made] | None = None,
     further: Callable[[Path], None] | None = None,
 ) -> Path:
     """Write the run directory of the contract and return it.
@@ -148,8 +165,9 @@ def save_run(
 
     moving_labels, fixed_labels, landmarks: measured before and after; default those the run was
     given. files: role (fixed_mask, moving_mask, init, landmarks) -> path, for the record and for
-    `replay`. A deformable start that came from no file is kept as 0InitialWarp.nii.gz. further:
-    writes more files into the folder before anything of it is seen.
+    `replay`. A deformable start that came from no file is kept as 0InitialWarp.nii.gz. made: role
+    (fixed, moving) -> where an input without a file comes from; it is kept as fixed.nii.gz or
+    moving.nii.gz. further: writes more files into the folder before anything of it is seen.
     Raises InputError when the folder cannot be written or the label maps do not fit.
     """
     folder = Path(folder)
@@ -163,7 +181,7 @@ def save_run(
     )
     extras.check(result.fixed, result.moving)
     with staged(folder) as temporary, _behind() as later:
-        _write_transforms(result, temporary, later)
+        save_transforms(result, temporary, later)
         start = None if result.initial is None else warp_factor(result.initial, result.grid)
         init = extras.files.get("init")
         if start is not None and not _on_disk(init):
@@ -174,22 +192,39 @@ def save_run(
         if extras.moving_labels is not None:
             warped_labels = result.warp_labels(extras.moving_labels)
             later(save_image, warped_labels, temporary / LABELS_FILE)
-        for role, image in (("fixed", result.fixed), ("moving", result.moving)):
-            if image.mask is not None and not _on_disk(extras.files.get(f"{role}_mask")):
-                mask = Image(image.mask[None].to(torch.uint8), image.grid, name=f"{role} mask")
-                later(save_image, mask, temporary / f"{role}{MASK_FILE}")
-        for number, change in enumerate(edits_of(result.events), start=1):
-            for role, mask in change.masks.items():
-                later(save_image, mask, temporary / mask_file(number, role))
+        _write_given(result, extras, made or {}, temporary, later)
         result.recipe.save(temporary / "recipe.yaml")
         lines = [json.dumps(plain(to_dict(event)), allow_nan=False) for event in result.events]
         _write(temporary / "events.jsonl", "\n".join(lines) + "\n")
         if further is not None:
             further(temporary)
         report = make_report(result, extras, warped_labels)
+        for role, one in (made or {}).items():
+            report["inputs"][role] |= _kept(role, one)
         _write(temporary / "report.html", _html(result, report))
         _write(temporary / REPORT_FILE, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return folder
+
+
+def _write_given(
+    result: Result, extras: Extras, made: Dict[str, Made], folder: Path, later: Later
+) -> None:
+    """What the run was given and no file holds: masks, images that were made, masks of edits."""
+    for role, image in (("fixed", result.fixed), ("moving", result.moving)):
+        if image.mask is not None and not _on_disk(extras.files.get(f"{role}_mask")):
+            mask = Image(image.mask[None].to(torch.uint8), image.grid, name=f"{role} mask")
+            later(save_image, mask, folder / f"{role}{MASK_FILE}")
+        if role in made:
+            later(save_image, replace(image, mask=None), folder / KEPT_FILES[role])
+    for number, change in enumerate(edits_of(result.events), start=1):
+        for role, mask in change.masks.items():
+            later(save_image, mask, folder / mask_file(number, role))
+
+
+def _kept(role: str, made: Made) -> dict[str, Any]:
+    """What the report says of an input that is kept in the folder."""
+    sources = [source_of(path) for path in made.files if path is not None]
+    return {"kept": KEPT_FILES[role], "scale": made.scale, "made_from": sources}
 
 
 def _on_disk(path: Path | None) -> bool:
@@ -200,7 +235,10 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _write_transforms(result: Mapping, folder: Path, later: Later) -> None:
+def save_transforms(
+    result: Mapping, folder: Path, later: Later = lambda function, *given: function(*given)
+) -> None:
+    """The affine map, the warp and its inverse as the files of a run."""
     save_affine(result.affine, folder / AFFINE_FILE)
     warp = result.warp_field
     if warp is None:
@@ -245,6 +283,12 @@ class SavedRun(Mapping):
         """The grid of the "fixed" or "moving" image."""
         return _grid(self.report["inputs"][role]["grid"])
 
+    def source_of(self, role: str) -> Path | None:
+        """The file of the "fixed" or "moving" image, or what a workflow made it from."""
+        item = self.report["inputs"][role]
+        found = item["path"] or next((one["path"] for one in item.get("made_from", [])), None)
+        return None if found is None else Path(found)
+
 
 def _grid(data: dict[str, Any]) -> Grid:
     return Grid(
@@ -282,11 +326,7 @@ def load_run(folder: str | Path) -> SavedRun:
     folder = Path(folder)
     report = read_report(folder)
     grid = _grid(report["inputs"]["fixed"]["grid"])
-    forward = load_folder(folder)
-    if forward.dim != grid.dim:
-        raise InputError(f"{folder}: transform ({forward.dim}D) and report ({grid.dim}D) disagree.")
-    if isinstance(forward, Chain):
-        forward = Chain([_cropped(part, grid) for part in forward.parts])
+    forward = load_transforms(folder, grid)
     return SavedRun(
         forward,
         grid,
@@ -295,6 +335,16 @@ def load_run(folder: str | Path) -> SavedRun:
         recipe=Recipe.load(folder / "recipe.yaml"),
         report=report,
     )
+
+
+def load_transforms(folder: Path, grid: Grid) -> Transform:
+    """What `save_transforms` wrote of a map from `grid`; raises InputError."""
+    forward = load_folder(folder)
+    if forward.dim != grid.dim:
+        raise InputError(f"{folder}: transform ({forward.dim}D) and report ({grid.dim}D) disagree.")
+    if isinstance(forward, Chain):
+        return Chain([_cropped(part, grid) for part in forward.parts])
+    return forward
 
 
 def _cropped(part: Transform, grid: Grid) -> Transform:

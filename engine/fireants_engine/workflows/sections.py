@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fireants_engine.errors import InputError
-from fireants_engine.geometry import Grid, Image
+from fireants_engine.geometry import Image
 from fireants_engine.geometry.planes import turn_deg_of
 from fireants_engine.pipeline import Case, Control, Event, Extras, Outcome
 from fireants_engine.recipe import Recipe
 from fireants_engine.recipe.presets import workflow_recipe
-from fireants_engine.transforms import Affine, Chain, Transform, parts_of
+from fireants_engine.transforms import Affine
 from fireants_engine.workflows import contours
 from fireants_engine.workflows.registration import Execution, register, register_batch
 from fireants_engine.workflows.result import Result
@@ -32,6 +32,7 @@ from fireants_engine.workflows.tissue import (
     distance_inside,
     find_tissue,
 )
+from fireants_engine.workflows.units import own_units, scaled, zoom
 
 Flip = Literal["auto", "yes", "no"]
 Compare = Literal["cover", "density", "haematoxylin"]
@@ -97,13 +98,15 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Match:
-    """result: fixed mm -> moving mm; candidates: best first; notes: for a person to read."""
+    """result: fixed mm -> moving mm; candidates: best first; notes: for a person to read; scale: by
+    which the moving section's mm were taken while it was registered."""
 
     fixed: Section
     moving: Section
     candidates: tuple[Candidate, ...]
     result: Result
     notes: tuple[str, ...]
+    scale: float = 1.0
 
     @property
     def margin(self) -> float | None:
@@ -297,7 +300,7 @@ def match(
     moving = moving if isinstance(moving, Section) else section_of(moving)
     recipe = recipe or sections_recipe()
     scale, notes = common_scale(fixed, moving)
-    near = replace(moving.image, grid=_scaled(moving.image.grid, scale))
+    near = scaled(moving.image, scale)
     if start is None:
         found = search(fixed, moving, flip=flip, recipe=recipe, execution=execution)
         notes += _notes(found)
@@ -305,10 +308,11 @@ def match(
         distance = contours.distance(fixed.outline, moving.outline, start)
         found = (Candidate(start, "given", distance),)
     result = register(
-        fixed.image, near, recipe, initial=_zoom(scale, found[0].affine),
+        fixed.image, near, recipe, initial=zoom(scale, found[0].affine),
         execution=execution, control=control, on_event=on_event,
     )  # fmt: skip
-    return Match(fixed, moving, found, _own_units(result, moving.image, scale), tuple(notes))
+    result = own_units(result, moving.image, scale)
+    return Match(fixed, moving, found, result, tuple(notes), scale)
 
 
 def search(
@@ -326,51 +330,26 @@ def search(
     """
     recipe = recipe or sections_recipe()
     scale, _ = common_scale(fixed, moving)
-    near = replace(moving.image, grid=_scaled(moving.image.grid, scale))
+    near = scaled(moving.image, scale)
     found = starts(fixed, moving, flip)
-    ranked = tuple(replace(one, affine=_zoom(scale, one.affine)) for one in found)
+    ranked = tuple(replace(one, affine=zoom(scale, one.affine)) for one in found)
     for coarser in (2.0, 1.0) if len(ranked) > _TRIED else (1.0,):
         ranked = compared(fixed.image, near, ranked, recipe, execution, coarser=coarser)[:_TRIED]
-    return tuple(replace(one, affine=_zoom(1 / scale, one.affine)) for one in ranked)
+    return tuple(replace(one, affine=zoom(1 / scale, one.affine)) for one in ranked)
 
 
 # ------------------------------------------------------------------ unlike units
 def common_scale(fixed: Section, moving: Section) -> tuple[float, list[str]]:
     """What brings the moving section's mm to about the fixed one's, 1 where they fit already.
 
-    Levels and steps go by mm of both images, which must not differ by orders of magnitude.
+    Levels and steps go by mm of both images, which must not differ by orders of magnitude. A power
+    of two, so that a replay can go there and back to the bit.
     """
     scale = fixed.outline.diameter / moving.outline.diameter
     if _SCALES[0] < scale < _SCALES[1]:
         return 1.0, []
-    return scale, [
+    return 2.0 ** round(math.log2(scale)), [
         f"The tissue of {moving.image.name} is {1 / scale:.3g} times as large as that of "
         f"{fixed.image.name}; the map goes between the units of both, so check the pixel sizes if "
         "this is not meant."
     ]
-
-
-def _scaled(grid: Grid, scale: float) -> Grid:
-    spacing, origin = np.asarray(grid.spacing_mm) * scale, np.asarray(grid.origin_mm) * scale
-    return Grid(grid.size, tuple(spacing), tuple(origin), grid.direction)
-
-
-def _zoom(scale: float, affine: Affine) -> Affine:
-    return affine if scale == 1 else Affine(np.diag([scale, scale, 1.0])).after(affine)
-
-
-def _own_units(result: Result, moving: Image, scale: float) -> Result:
-    """The result with the moving section in its own mm."""
-    if scale == 1:
-        return result
-
-    def back(transform: Transform) -> Transform:
-        *warps, last = parts_of(transform)
-        assert isinstance(last, Affine)
-        own = Affine(_zoom(1 / scale, last).matrix, last.centre_mm)
-        return Chain([*warps, own]) if warps else own
-
-    forward = back(result.forward)
-    initial = None if result.initial is None else back(result.initial)
-    output = replace(result.output, transform=forward)
-    return replace(result, forward=forward, moving=moving, initial=initial, output=output)

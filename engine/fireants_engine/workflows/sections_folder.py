@@ -24,7 +24,7 @@ from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Transform
 from fireants_engine.workflows.pictures import GREY, png
 from fireants_engine.workflows.report import source_of
-from fireants_engine.workflows.rundir import CANDIDATES_FILE, save_run
+from fireants_engine.workflows.rundir import CANDIDATES_FILE, Made, save_run
 from fireants_engine.workflows.sections import Candidate, Match
 from fireants_engine.workflows.slides import warp_slide
 from fireants_engine.workflows.tissue import background_of
@@ -148,8 +148,9 @@ def save_match(
     warped.tif: the moving section in its own colours on the fixed section's pixels, with the
     colour of its empty slide beyond it; candidates.json: scores, margins, how tissue was found;
     candidate-1.png, ... and tissue.png. warped.nii.gz and the transforms are on the grid on which
-    the sections were compared. given: where the sections came from; of slides that were read with
-    fewer pixels warped.tif then has all of them, tile by tile, as a pyramid.
+    the sections were compared; fixed.nii.gz and moving.nii.gz are what was compared. given: where
+    the sections came from; of slides that were read with fewer pixels warped.tif then has all of
+    them, tile by tile, as a pyramid.
     Raises InputError when it cannot be written.
     """
     report = {**found.to_dict(), "inputs": _sources(found)}
@@ -165,7 +166,11 @@ def save_match(
         text = json.dumps(report, indent=1, allow_nan=False) + "\n"
         (place / CANDIDATES_FILE).write_text(text, encoding="utf-8", newline="\n")
 
-    return save_run(found.result, folder, files=files, further=further)
+    made = {
+        "fixed": Made((found.fixed.original.path,)),
+        "moving": Made((found.moving.original.path,), found.scale),
+    }
+    return save_run(found.result, folder, files=files, made=made, further=further)
 
 
 def _sources(found: Match) -> dict[str, Any]:

@@ -24,11 +24,13 @@ class Sheet:
     """A section made ready: a slice of one sample in a space of its own.
 
     image: (1, 1, Y, X) density, 0 outside the tissue, on a grid with x to the right, y down and
-    z = 0 (mm); its mask leaves out tears and holes. tissue: (Y, X) bool.
+    z = 0 (mm); its mask leaves out tears and holes. tissue: (Y, X) bool. source: the file that it
+    was made from.
     """
 
     image: Image
     tissue: Tensor
+    source: str | None = None
 
     @property
     def pixel_mm(self) -> tuple[float, float]:
@@ -58,8 +60,8 @@ def sheet_for(
             f"{volume.name} ({room:.0f} mm across); check the pixel size "
             f"({section.grid.spacing_mm[0]:g} mm)."
         )
-    density = Image(tissue.density[None], tissue.image.grid, name=section.name, path=section.path)
-    return sheet_of(density, tissue.mask, thickness_mm)
+    density = Image(tissue.density[None], tissue.image.grid, name=section.name)
+    return replace(sheet_of(density, tissue.mask, thickness_mm), source=section.path)
 
 
 def at_pixel_size(image: Image, pixel_mm: float) -> Image:
@@ -82,8 +84,8 @@ def sheet_of(density: Image, tissue: Tensor, thickness_mm: float = 1.0) -> Sheet
     )  # fmt: skip
     values = torch.where(tissue, density.data[0].float(), 0.0)
     counts = ~(hull_of(tissue) & ~tissue)
-    image = Image(values[None, None], flat, counts[None], density.name, density.path)
-    return Sheet(image, tissue)
+    image = Image(values[None, None], flat, counts[None], density.name)
+    return Sheet(image, tissue, density.path)
 
 
 def _on_the_slide(grid: Grid) -> np.ndarray:

@@ -14,7 +14,7 @@ from fireants_engine.io.images import save_image
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows.pictures import GREY, png
-from fireants_engine.workflows.rundir import CANDIDATES_FILE, save_run
+from fireants_engine.workflows.rundir import CANDIDATES_FILE, Made, save_run
 from fireants_engine.workflows.sheets import flat_grid
 from fireants_engine.workflows.slices import Candidate, Placement, Sheet
 
@@ -51,7 +51,8 @@ def thumbnail(sheet: Sheet, volume: Image, candidate: Candidate) -> bytes:
 
 
 def save_placement(placement: Placement, folder: str | Path) -> Path:
-    """Write the run directory (`rundir.save_run`; the fixed image is the section, one slice) with
+    """Write the run directory (`rundir.save_run`; the fixed image is the section, one slice, kept
+    as it was registered) with
     candidates.json, candidate-1.png to candidate-4.png, and warped.tif: the volume on the section's
     pixels, 2D. Points go section (x, y, 0) -> volume, mm. Raises InputError."""
     result, sheet = placement.result, placement.sheet
@@ -67,4 +68,4 @@ def save_placement(placement: Placement, folder: str | Path) -> Path:
             labels = flat(result.warp_labels(result.extras.moving_labels))
             save_image(labels, place / "warped_labels.tif")
 
-    return save_run(result, folder, further=further)
+    return save_run(result, folder, made={"fixed": Made((sheet.source,))}, further=further)

@@ -50,6 +50,11 @@ class Route:
     parts: tuple[Part, ...]
     dims: tuple[int, int]
 
+    @property
+    def projects(self) -> bool:
+        """Does it lead onto the plane of a section?"""
+        return any(isinstance(part, Projection) for part in self.parts)
+
     def __call__(self, points_mm: np.ndarray) -> np.ndarray:
         """(n, d) -> (n, e), NaN for points that have no place at the end."""
         return self.carry(points_mm).points_mm
@@ -175,7 +180,7 @@ class Edge:
 
     forward: a transform, or an Embedding (fixed the 2D section, moving the volume), or several,
     first to last; backward: the way back where it is known, default the inverses; weight: what a
-    path pays for it.
+    path pays for it; source: what it was made from, for people.
     """
 
     fixed: str
@@ -183,6 +188,7 @@ class Edge:
     forward: tuple[Part, ...]
     backward: tuple[Part, ...] | None = None
     weight: float = 1.0
+    source: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +215,7 @@ class SpaceGraph:
         *,
         backward: Part | Sequence[Part] | None = None,
         weight: float = 1.0,
+        source: str = "",
     ) -> SpaceGraph:
         """This graph and a map from `fixed` to `moving`.
 
@@ -226,7 +233,8 @@ class SpaceGraph:
         self._check(fixed, moving, parts)
         if back is not None:
             self._check(moving, fixed, back)
-        return replace(self, edges=(*self.edges, Edge(fixed, moving, parts, back, float(weight))))
+        edge = Edge(fixed, moving, parts, back, float(weight), source)
+        return replace(self, edges=(*self.edges, edge))
 
     def path(self, start: str, end: str) -> tuple[str, ...]:
         """The names on the way of least weight; raises InputError when there is none."""

@@ -65,6 +65,7 @@ class _Writer:
             "fixed": edge.fixed,
             "moving": edge.moving,
             "weight": edge.weight,
+            "source": edge.source,
             "forward": [self.part(item) for item in edge.forward],
             "backward": None if back is None else [self.part(item) for item in back],
         }
@@ -154,7 +155,7 @@ def _graph(data: dict[str, Any], folder: Path) -> SpaceGraph:
         graph = graph.with_edge(
             item["fixed"], item["moving"], [reader.part(part) for part in item["forward"]],
             backward=None if back is None else [reader.part(part) for part in back],
-            weight=item["weight"],
+            weight=item["weight"], source=item.get("source", ""),
         )  # fmt: skip
     return graph
 

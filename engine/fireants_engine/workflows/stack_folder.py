@@ -7,15 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fireants_engine.io.transforms import save_affine
-from fireants_engine.workflows.rundir import save_run
+from fireants_engine.workflows.rundir import Made, save_run
+from fireants_engine.workflows.section_map import SECTIONS_FILE, section_file
 from fireants_engine.workflows.stack import Stack
-
-SECTIONS_FILE = "sections.json"
-
-
-def section_file(number: int) -> str:
-    """The affine file of section `number` (from 0) onto the stack."""
-    return f"section-{number + 1:03d}.mat"
 
 
 def save_stack(stack: Stack, folder: str | Path, names: Sequence[str]) -> Path:
@@ -35,4 +29,5 @@ def save_stack(stack: Stack, folder: str | Path, names: Sequence[str]) -> Path:
             if one is not None:
                 save_affine(one.start, place / section_file(one.number))
 
-    return save_run(stack.result, folder, further=further)
+    sources = tuple(one.sheet.source for one in stack.sections if one is not None)
+    return save_run(stack.result, folder, made={"fixed": Made(sources)}, further=further)

@@ -107,13 +107,15 @@ def test_help_and_version(cli) -> None:
 
     assert cli("--version").out == f"{fireants_engine.__version__}\n"
     assert "COMMAND" in cli().out
-    for command in ("run", "apply", "points", "presets", "kernels"):
+    for command in ("run", "apply", "points", "replay", "spaces", "presets", "kernels"):
         helped = cli(command, "--help")
         assert helped.code == 0
         assert f"fireants-engine {command}" in helped.out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["presets"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["spaces", "make", "--help"], ["presets"]]
+)
 def test_quick_start(arguments: list[str]) -> None:
     """What only prints does not wait for torch."""
     code = (

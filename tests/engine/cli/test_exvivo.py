@@ -32,6 +32,7 @@ def test_a_half_is_found_registered_and_points_follow(cli, given, tmp_path: Path
     out = tmp_path / "out"
     done = cli(
         "exvivo", given["exvivo"], given["invivo"], "-o", out, "--labels", given["seg"],
+        "--left-labels", "2,3,10", "--right-labels", "41-49",
         "--set", "stages.greedy.enabled=false", "--set", "stages.affine.enabled=false",
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -56,6 +57,11 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(cli, given, tmp_path: Path
         ((*pair, "--labels", given["exvivo"]), "another grid"),
         ((*pair, "--labels", given["invivo"]), "SynthSeg or FreeSurfer"),
         ((flat, given["invivo"]), "2D"),
+        ((*pair, "--labels", given["invivo"]), "--left-labels and --right-labels"),
+        ((*pair, "--labels", given["seg"], "--left-labels", "1"), "give both --left-labels"),
+        ((*pair, "--labels", given["seg"], "--left-labels", "3-1"), "'3-1' is no label"),
+        ((*pair, "--labels", given["seg"], "--right-labels", "1,,2"), "'nothing' is no label"),
+        ((*pair, "--left-labels", "2,3", "--right-labels", "41-60"), "give it with --labels"),
         ((*pair, "--hemisphere", "both"), "invalid choice"),
         ((*pair, "--set", "start.mass=gold"), "start.mass"),
     ):

@@ -139,11 +139,20 @@ def test_a_stack_of_sections_in_order(
     assert [row["name"] for row in told["sections"]] == ["s0.png", "s1.png", "s2.png"]
     section, chosen = cuts[1][0], cuts[1][0].points_mm[:20]
     points, moved = tmp_path / "points.csv", tmp_path / "moved.csv"
-    points.write_text("x,y,z\n" + "".join(f"{x},{y},0\n" for x, y in chosen))
+    points.write_text("x,y\n" + "".join(f"{x},{y}\n" for x, y in chosen))
     through = [str(out / "section-002.mat"), str(out)]
     assert main(["points", *through, str(points), "-o", str(moved)]) == 0
     there = np.loadtxt(moved, delimiter=",", skiprows=1)
     assert np.median(np.linalg.norm(there - section.truth(chosen), axis=1)) < 3  # a voxel
+    assert main(["points", str(out), str(points), "-o", str(moved)]) == 2  # the stack is 3D
+    assert "column 'z' is missing" in capsys.readouterr().err
+    # the same as a graph
+    graph = str(tmp_path / "graph")
+    joined = [f"s2:stack={out / 'section-002.mat'}", f"stack:brain={out}"]
+    assert main(["spaces", "make", "-o", graph, *joined]) == 0
+    assert f"s2 is s1.png (2D, a section of the stack {out}); stack is" in capsys.readouterr().out
+    assert main(["spaces", "points", graph, "s2", "brain", str(points), "-o", str(moved)]) == 0
+    np.testing.assert_allclose(np.loadtxt(moved, delimiter=",", skiprows=1), there, atol=1e-4)
     assert main(["histology", "stack", str(paths[0]), str(volume), "-o", str(tmp_path / "no"),
                  "--distance", "6", "--pixel-size", "1.5"]) == 2  # fmt: skip
     assert "at least two sections" in capsys.readouterr().err

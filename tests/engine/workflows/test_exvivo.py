@@ -24,6 +24,7 @@ from fireants_engine.workflows.exvivo import (
 )
 from fireants_engine.workflows.exvivo_folder import save_alignment, sentence, to_dict
 from fireants_engine.workflows.hemispheres import (
+    SideLabels,
     part_of,
     plane_by_symmetry,
     plane_from_labels,
@@ -56,6 +57,30 @@ def test_labels_part_the_halves(labels) -> None:
     left = sides_of(labels) > 0
     assert left.any()
     assert (labels.grid.points_mm()[left.ravel(), 0] > 0).all()
+
+
+def test_labels_of_any_numbers_part_the_halves_when_they_are_named(living, labels) -> None:
+    """Those of a book: 1 and 7 left, 2 and 8 right, 20 on both sides."""
+    other = labels.data.clone()
+    for name, number in ((3, 1), (2, 7), (42, 2), (41, 8), (10, 20), (49, 20)):
+        other[labels.data == name] = number
+    book = Image(other, labels.grid, name="book")
+    named = SideLabels(frozenset({1, 7}), frozenset({2, 8, 900}))
+    plane = plane_from_labels(book, named)
+    known = plane_from_labels(labels)
+    np.testing.assert_allclose(plane.normal, known.normal, atol=0.02)
+    half = part_of(living, "left", plane, book, named)
+    assert torch.equal(half.data, part_of(living, "left", known, labels).data)
+    with refused("--left-labels and --right-labels, give a segmentation"):
+        plane_from_labels(book)
+    with refused("by --left-labels and --right-labels, which part nothing; look at the numbers"):
+        plane_from_labels(book, SideLabels(frozenset({1}), frozenset({77})))
+    with refused("Label 7 is named as left and as right"):
+        SideLabels(frozenset({1, 7}), frozenset({7}))
+    with refused("give both --left-labels"):
+        SideLabels(frozenset({1}), frozenset())
+    with refused("give it with --labels"):
+        orient(phantom.exvivo("left", phantom.pose()), living, side_labels=named)
 
 
 def test_symmetry_parts_the_halves_of_a_tilted_head(living) -> None:
@@ -146,7 +171,7 @@ def test_the_folder_is_a_run_with_its_candidates(aligned, tmp_path: Path) -> Non
     saved = load_run(folder)
     points = np.array([[-10.0, 5.0, 3.0], [-20.0, -8.0, 0.0]])
     np.testing.assert_allclose(saved.transform(points), found.result.transform(points), atol=0.02)
-    assert (folder / "invivo_part.nii.gz").is_file()
+    assert (folder / "fixed.nii.gz").is_file()
     plain = json.loads((folder / "candidates.json").read_text())
     assert plain["chosen"]["hemisphere"] == "right"
     assert plain["plane"]["found_by"] == "labels"
