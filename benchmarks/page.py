@@ -214,6 +214,7 @@ SECTIONS = {
     "orientation": _histology_page.orientation,
     "exvivo": _histology_page.exvivo,
     "sections": _histology_page.sections,
+    "section_set": _histology_page.section_set,
     "slices": _histology_page.slices,
     "slides": _histology_page.slides,
     "multimodal": multimodal,

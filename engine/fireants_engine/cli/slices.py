@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from fireants_engine.cli.steps import step_parser
+
 SLICE = """
 The section is the fixed image, a volume of one slice: points of 'points' are x,y (or x,y,z: z mm
 off its plane), mm from the middle of the section's first pixel, and go to mm (LPS) of VOLUME.
@@ -32,17 +34,16 @@ the search is over).
 
 def slice_parser(steps: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The parser of this step, without the options that all commands have."""
-    parser = steps.add_parser(
+    parser = step_parser(
+        steps,
         "slice",
-        help="a section into a volume, at an unknown plane",
-        description="Find the plane that SECTION was cut on (position, two tilts, turn and side), "
-        "then warp VOLUME onto it.",
-        epilog=SLICE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "a section into a volume, at an unknown plane",
+        "Find the plane that SECTION was cut on (position, two tilts, turn and side), then warp "
+        "VOLUME onto it.",
+        SLICE,
     )
     parser.add_argument("section", type=Path, metavar="SECTION", help="stained or grey section")
     parser.add_argument("volume", type=Path, metavar="VOLUME", help="3D image it was cut from")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
     parser.add_argument(
         "--pixel-size", type=float, metavar="MM", help="of SECTION, where its file has none"
     )
@@ -63,23 +64,21 @@ def slice_parser(steps: argparse._SubParsersAction) -> argparse.ArgumentParser:
     parser.add_argument(
         "--labels", type=Path, metavar="SEG", help="label map of VOLUME, carried onto SECTION"
     )
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="recipe of your own, YAML")
     return parser
 
 
 def stack_parser(steps: argparse._SubParsersAction) -> argparse.ArgumentParser:
     """The parser of this step, without the options that all commands have."""
-    parser = steps.add_parser(
+    parser = step_parser(
+        steps,
         "stack",
-        help="parallel sections, in order, into a volume",
-        description="Find the planes that parallel sections were cut on, then warp VOLUME onto "
-        "the stack of them.",
-        epilog=STACK,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "parallel sections, in order, into a volume",
+        "Find the planes that parallel sections were cut on, then warp VOLUME onto the stack of "
+        "them.",
+        STACK,
     )
     parser.add_argument("sections", nargs="+", metavar="SECTION", help="in order; '-' is missing")
     parser.add_argument("volume", type=Path, metavar="VOLUME", help="3D image they were cut from")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
     parser.add_argument(
         "--distance", type=float, required=True, metavar="MM", help="from a section to the next"
     )
@@ -91,7 +90,6 @@ def stack_parser(steps: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )
     _cut_options(parser)
     parser.add_argument("--labels", type=Path, metavar="SEG", help="label map of VOLUME")
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="recipe of your own, YAML")
     return parser
 
 

@@ -11,7 +11,7 @@ from fireants_engine.geometry import Grid
 from fireants_engine.io.transforms import load_transform
 from fireants_engine.transforms import Chain, Transform
 from fireants_engine.workflows.result import Mapping, Result
-from fireants_engine.workflows.rundir import SavedRun, load_run
+from fireants_engine.workflows.rundir import SavedRun, load_maps
 from fireants_engine.workflows.section_map import OnSection, section_map, section_of_stack
 
 INVERSE_SUFFIX = ":inverse"
@@ -51,7 +51,7 @@ def link(item: str | Path | Mapping | Transform) -> Link:
     if text.endswith(INVERSE_SUFFIX) and not Path(text).exists():
         return link(text.removesuffix(INVERSE_SUFFIX)).turned()
     if Path(text).is_dir():
-        return _of_mapping(load_run(text), text)
+        return _of_mapping(load_maps(text), text)
     transform = load_transform(text)
     return Link(text, lambda: transform, transform.inverse)
 
@@ -135,7 +135,7 @@ def on_section(item: str | Path | Mapping | Transform) -> Link:
     if isinstance(item, str | Path) and text.endswith(INVERSE_SUFFIX) and not Path(text).exists():
         return on_section(text.removesuffix(INVERSE_SUFFIX)).turned()
     if isinstance(item, str | Path):
-        item = load_run(text) if Path(text).is_dir() else Path(text)
+        item = load_maps(text) if Path(text).is_dir() else Path(text)
     found = None
     if isinstance(item, Mapping):
         found = section_map(item)

@@ -119,6 +119,8 @@ def staged(folder: Path) -> Iterator[Path]:
                 if not (temporary / name).exists():
                     (folder / name).unlink(missing_ok=True)
         for file in files:
+            if file.is_dir():  # replaced whole
+                shutil.rmtree(folder / file.name, ignore_errors=True)
             os.replace(file, folder / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -345,6 +347,24 @@ def load_transforms(folder: Path, grid: Grid) -> Transform:
     if isinstance(forward, Chain):
         return Chain([_cropped(part, grid) for part in forward.parts])
     return forward
+
+
+def save_maps(found: Mapping, folder: str | Path) -> Path:
+    """Write the transforms of a run directory alone, for `points` and `apply`, and return it."""
+    folder = Path(folder)
+    with staged(folder) as place, _behind() as later:
+        save_transforms(found, place, later)
+    return folder
+
+
+def load_maps(folder: str | Path) -> Mapping:
+    """The run in `folder`, or what `save_maps` left there; raises InputError as `load_run`."""
+    folder = Path(folder)
+    files = (folder / name for name in (AFFINE_FILE, WARP_FILE, INVERSE_FILE))
+    if (folder / REPORT_FILE).exists() or not all(file.is_file() for file in files):
+        return load_run(folder)
+    forward, grid = load_folder(folder), load_displacement(folder / WARP_FILE).grid
+    return Mapping(forward, grid, known_inverse=lambda: _load_inverse(folder, forward, grid))
 
 
 def _cropped(part: Transform, grid: Grid) -> Transform:

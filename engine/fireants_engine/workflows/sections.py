@@ -22,6 +22,7 @@ from fireants_engine.transforms import Affine
 from fireants_engine.workflows import contours
 from fireants_engine.workflows.registration import Execution, register, register_batch
 from fireants_engine.workflows.result import Result
+from fireants_engine.workflows.section_loss import without_lost
 from fireants_engine.workflows.stains import haematoxylin
 from fireants_engine.workflows.tissue import (
     Tissue,
@@ -307,12 +308,22 @@ def match(
     else:
         distance = contours.distance(fixed.outline, moving.outline, start)
         found = (Candidate(start, "given", distance),)
+    initial = zoom(scale, found[0].affine)
+    tissues = region(fixed), region(moving, scale)
+    whole, lost = without_lost(fixed.image, near, tissues, initial)
     result = register(
-        fixed.image, near, recipe, initial=zoom(scale, found[0].affine),
+        whole, near, recipe, initial=initial,
         execution=execution, control=control, on_event=on_event,
     )  # fmt: skip
+    notes += lost
     result = own_units(result, moving.image, scale)
     return Match(fixed, moving, found, result, tuple(notes), scale)
+
+
+def region(section: Section, scale: float = 1.0) -> Image:
+    """1 on the tissue."""
+    tissue = section.tissue
+    return scaled(Image(tissue.mask[None].float(), tissue.image.grid), scale)
 
 
 def search(

@@ -32,7 +32,7 @@ from fireants_engine.workflows.tissue import background_of
 LARGEST = 4096
 """Pixels of the long side of a slide that are read; finer than this is for the tile-wise warp."""
 _SHOWN = 4
-_OUTLINE = "#2f9e8f"
+OUTLINE = "#2f9e8f"
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +124,9 @@ def _on(mask: Image, image: Image, full: tuple[int, ...]) -> Image:
     )  # fmt: skip
 
 
-def unsized_note(fixed: Given, moving: Given) -> str | None:
+def unsized_note(*given: Given) -> str | None:
     """What to say where a pixel size is not known."""
-    names = [one.image.name for one in (fixed, moving) if not one.sized]
+    names = [one.image.name for one in given if not one.sized]
     if not names:
         return None
     return (
@@ -162,7 +162,8 @@ def save_match(
         for name, one in zip(report["pictures"], found.candidates, strict=False):
             (place / name).write_bytes(candidate_picture(found, one))
         (place / "tissue.png").write_bytes(tissue_picture(found))
-        _save_warped(found, place / "warped.tif", given)
+        fixed, moving = found.fixed.original, found.moving.original
+        save_onto(moving, found.result.forward, fixed.grid, place / "warped.tif", given)
         text = json.dumps(report, indent=1, allow_nan=False) + "\n"
         (place / CANDIDATES_FILE).write_text(text, encoding="utf-8", newline="\n")
 
@@ -181,13 +182,24 @@ def _sources(found: Match) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _save_warped(found: Match, path: Path, given: tuple[Given, Given] | None) -> None:
+def save_onto(
+    moving: Image,
+    forward: Transform,
+    grid: Grid,
+    path: Path,
+    given: tuple[Given, Given] | None = None,
+) -> None:
+    """Write `moving` in its own colours through `forward` on `grid`, the fixed section's.
+
+    given: the fixed and the moving section's files; where one was read with fewer pixels, all of
+    them, tile by tile.
+    """
     reopened = None if given is None else given[1].reopened
     if given is None or reopened is None or not any(one.reduced for one in given):
-        save_image(warped(found), path)
+        save_image(painted(moving, forward, grid), path)
         return
-    with reopened() as moving:
-        warp_slide(found.result.forward, moving, given[0].grid or found.fixed.original.grid, path)
+    with reopened() as slide:
+        warp_slide(forward, slide, given[0].grid or grid, path)
 
 
 def warped(found: Match, grid: Grid | None = None) -> Image:
@@ -211,7 +223,7 @@ def painted(image: Image, transform: Transform, grid: Grid) -> Image:
 
 
 # ------------------------------------------------------------------ pictures
-def _shown(image: Image) -> np.ndarray:
+def shown(image: Image) -> np.ndarray:
     """(Y, X, 3) from 0 to 1."""
     data = image.data.float()
     if data.shape[0] != 3:
@@ -238,8 +250,8 @@ def tissue_picture(found: Match) -> bytes:
         axes, ("fixed", "moving"), (found.fixed, found.moving), strict=True
     ):
         tissue = section.tissue
-        ax.imshow(_shown(tissue.image), interpolation="antialiased")
-        ax.contour(tissue.mask.numpy(), [0.5], colors=_OUTLINE, linewidths=1.0)
+        ax.imshow(shown(tissue.image), interpolation="antialiased")
+        ax.contour(tissue.mask.numpy(), [0.5], colors=OUTLINE, linewidths=1.0)
         ax.set_title(f"{title}: {section.original.name}", fontsize=8, color=GREY)
     return png(figure)
 
@@ -252,8 +264,8 @@ def candidate_picture(found: Match, one: Candidate) -> bytes:
     turn = f"{one.turn_deg:.0f} degrees{', mirrored' if one.mirrored else ''}"
     title = f"{found.moving.original.name}, {turn}, score {one.score:.3f}"
     for ax, image, text in zip(axes, (tissue.image, moved), ("fixed", title), strict=True):
-        ax.imshow(_shown(image), interpolation="antialiased")
-        ax.contour(tissue.mask.numpy(), [0.5], colors=_OUTLINE, linewidths=1.0)
+        ax.imshow(shown(image), interpolation="antialiased")
+        ax.contour(tissue.mask.numpy(), [0.5], colors=OUTLINE, linewidths=1.0)
         ax.set_title(text, fontsize=8, color=GREY)
     return png(figure)
 

@@ -133,12 +133,23 @@ def without_missing(sheet: Sheet, brain: Image, affine: Affine) -> Sheet:
     otherwise be made up by stretching what lies beside it.
     """
     there = warp_image(brain, affine, sheet.image.grid).data[0, 0] > 0.5
-    lost = (there & ~hull_of(sheet.tissue)).numpy()
-    width = _RING * math.sqrt(4 / math.pi * float(sheet.tissue.sum()))
+    lost = lost_places(there, sheet.tissue)
+    if not bool(lost.any()):
+        return sheet
+    assert sheet.image.mask is not None
+    counts = sheet.image.mask & ~lost[None]
+    return replace(sheet, image=replace(sheet.image, mask=counts))
+
+
+def lost_places(there: Tensor, tissue: Tensor) -> Tensor:
+    """(Y, X) bool: where the other image has tissue (`there`) and this one an empty slide.
+
+    Only what is thicker than twice a ring (`_RING`) that shrinkage may leave; holes and tears of
+    `tissue` count as tissue. Both are (Y, X) bool on one grid.
+    """
+    lost = (there & ~hull_of(tissue)).numpy()
+    width = _RING * math.sqrt(4 / math.pi * float(tissue.sum()))
     core = distance_inside(lost) > width
     if not core.any():
-        return sheet
-    lost &= distance_inside(~core) <= width + 1
-    assert sheet.image.mask is not None
-    counts = sheet.image.mask & ~torch.from_numpy(lost)[None]
-    return replace(sheet, image=replace(sheet.image, mask=counts))
+        return torch.zeros_like(tissue)
+    return torch.from_numpy(lost & (distance_inside(~core) <= width + 1))

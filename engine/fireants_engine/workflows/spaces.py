@@ -260,7 +260,7 @@ class SpaceGraph:
         names = self.path(start, end)
         parts: list[Part] = []
         for a, b in pairwise(names):
-            parts += self._step(a, b)
+            parts += self.direct(a, b)
         dims = (self.spaces[start].dim, self.spaces[end].dim)
         return Route(names, tuple(parts), dims)
 
@@ -282,7 +282,8 @@ class SpaceGraph:
         """Labels of `start` on the grid of `end` (or on `grid`)."""
         return self.route(end, start).warp_labels(labels, self._grid(end, grid))
 
-    def _step(self, start: str, end: str) -> tuple[Part, ...]:
+    def direct(self, start: str, end: str) -> tuple[Part, ...]:
+        """The parts of the map between two spaces that are connected by one."""
         edge = next(e for e in self.edges if {e.fixed, e.moving} == {start, end})
         if edge.fixed == start:
             return edge.forward

@@ -82,3 +82,62 @@ def test_a_slide_with_two(cli, tmp_path: Path, pair: tuple[Path, Path]) -> None:
     )  # fmt: skip
     assert done.code == 2
     assert "two sections" in done.err
+
+
+# ------------------------------------------------------------------ a set
+@pytest.fixture
+def three(tmp_path: Path) -> tuple[Path, ...]:
+    made = (section(), section(turned(75, True), colour=BROWN), section(turned(-40)))
+    return tuple(
+        save_image(one, tmp_path / f"{name}.png")
+        for name, one in zip(("HE", "PAS", "CD3"), made, strict=True)
+    )
+
+
+def test_a_set_its_points_and_images(cli, tmp_path: Path, three: tuple[Path, ...]) -> None:
+    out = tmp_path / "out"
+    mask = save_image(Image.from_numpy(np.ones((SIDE, SIDE), np.uint8)), tmp_path / "mask.png")
+    done = cli(
+        "histology", "set", *three, "-o", out, "--pixel-size", 0.01, "--pairs", "chain",
+        "--mask", f"PAS={mask}", *QUICK,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "PAS.png: fit" in done.out
+    assert "by HE.png - PAS.png - CD3.png." in done.out
+    report = json.loads((out / "set.json").read_text())
+    assert [(pair["fixed"], pair["moving"]) for pair in report["pairs"]] == [
+        ("HE.png", "PAS.png"), ("PAS.png", "CD3.png")
+    ]  # fmt: skip
+    points = points_inside()
+    table = tmp_path / "points.csv"
+    table.write_text("x,y\n" + "".join(f"{x * 0.01},{y * 0.01}\n" for x, y in points))
+    done = cli("points", out / "CD3", table, "-o", tmp_path / "moved.csv")
+    assert done.code == 0, done.err
+    moved = load_points(tmp_path / "moved.csv", 2).points_mm / 0.01
+    assert np.median(np.linalg.norm(moved - turned(-40)(points), axis=1)) < 2
+    done = cli("apply", out / "CD3", out / "warped-PAS.tif", "-o", tmp_path / "any.tif")
+    assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--mask", "CD8=m.png"), "NAME one of HE.png, PAS.png"),
+        (("--component", "PAS=one"), "give the number of a piece"),
+        (("--component", "PAS=4"), "no piece 4"),
+        (("--pairs", "ring"), "invalid choice"),
+        (("--size", 2), "--size 2"),
+    ],
+)
+def test_what_is_wrong_with_a_set(
+    cli, tmp_path: Path, three: tuple[Path, ...], arguments, sentence: str
+) -> None:
+    done = cli("histology", "set", *three, "-o", tmp_path / "out", *arguments)
+    assert done.code == 2
+    assert sentence in done.err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_sections_of_one_name(cli, tmp_path: Path, three: tuple[Path, ...]) -> None:
+    done = cli("histology", "set", three[0], three[0], "-o", tmp_path / "out")
+    assert (done.code, "Two sections are called HE.png" in done.err) == (2, True)
