@@ -231,11 +231,12 @@ class Search:
 
     def coarse(
         self, planes: Sequence[str], tilts_deg: Sequence[tuple[float, float]], turn_step_deg: float,
-        step_mm: float, scales: tuple[float, float] = (0.75, 1.33), samples: int = 1500,
+        step_mm: float, *, turn_from_deg: float = 0.0,
+        scales: tuple[float, float] = (0.75, 1.33), samples: int = 1500,
     ) -> Poses:  # fmt: skip
         """All planes at all turns and flips, scored. Planes whose foreground is of a very unlike
         size (beyond `scales` of the section's, along a side) are left out."""
-        turns = torch.arange(0, 360, turn_step_deg).deg2rad()
+        turns = torch.arange(turn_from_deg, 360, turn_step_deg).deg2rad()
         found = []
         for plane in planes:
             for frame in torch.from_numpy(frames_about(plane, tilts_deg)).float():
