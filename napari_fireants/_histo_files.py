@@ -16,7 +16,7 @@ import torch
 from fireants_engine import Image
 from fireants_engine.geometry import Grid
 from fireants_engine.io.images import save_image
-from fireants_engine.io.slides import Slide, open_slide
+from fireants_engine.io.slides import Slide, is_slide, open_slide
 from fireants_engine.transforms.embedding import embed_grid
 from fireants_engine.workflows.result import Result
 from fireants_engine.workflows.rundir import staged
@@ -86,12 +86,12 @@ def _on_slide(given: Export, place: Path, prefix: str) -> None:
 
 def _slides(given: Export) -> tuple[Given, Given] | None:
     """Both sections as files, so that of pyramids the whole is warped; None where a layer is no
-    file."""
+    slide's file."""
     job, placement = given.job, given.refined.placement
     out = []
     for source, pixel, section in ((job.section, job.pixel_mm, placement.fixed),
                                    (job.volume, job.other_mm, placement.moving)):  # fmt: skip
-        if source.path is None:
+        if source.path is None or not is_slide(source.path):
             return None
         grid = Grid(source.size, pixel, (0.0, 0.0), np.eye(2))
         out.append(Given(section.original, job.sized, grid=grid,

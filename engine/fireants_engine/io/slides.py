@@ -245,6 +245,11 @@ def open_slide(
     )
 
 
+def is_slide(path: str | Path) -> bool:
+    """By its name a file that `open_slide` reads."""
+    return is_zarr(path) or file_suffix(Path(path)) in (*TIFF, *SCANNERS, *PLAIN)
+
+
 def _looks_like_tiff(path: Path) -> bool:
     with suppress(OSError), path.open("rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -17,9 +17,7 @@ from matplotlib.figure import Figure
 from fireants_engine.errors import InputError
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.io.images import load_image, save_image
-from fireants_engine.io.itk import file_suffix
-from fireants_engine.io.ome_zarr import is_zarr
-from fireants_engine.io.slides import PLAIN, SCANNERS, TIFF, Slide, open_slide
+from fireants_engine.io.slides import Slide, is_slide, open_slide
 from fireants_engine.ops import warp_image
 from fireants_engine.transforms import Transform
 from fireants_engine.workflows.pictures import GREY, png
@@ -70,7 +68,7 @@ def load_section(
     if pixel_mm is not None and not pixel_mm > 0:
         raise InputError(f"{path}: a pixel of {pixel_mm:g} mm is no size; give more than 0.")
     reopened = None
-    if is_zarr(path) or file_suffix(path) in (*TIFF, *SCANNERS, *PLAIN):
+    if is_slide(path):
         reopened = partial(open_slide, path, pixel_mm, unknown="pixel")
         with reopened() as slide:
             large = max(slide.shape) > LARGEST

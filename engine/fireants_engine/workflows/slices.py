@@ -212,6 +212,8 @@ def search(
     found = candidates(poses)
     other = elsewhere(found, sheet)
     if other is None or found[0].score - other.score > _SURE * abs(found[0].score):
+        if on_progress is not None:
+            on_progress(1.0)
         return found
     voxel = max(both[0].grid.spacing_mm)
     return candidates(best_of(Poses.joined([poses, through(_AGAIN)]), 3, 3.0, 0.3 * voxel))

@@ -231,6 +231,29 @@ def test_a_search_tells_how_far_it_is_and_ends_when_it_is_told() -> None:
     assert placed.result.outcome is Outcome.STOPPED
 
 
+def test_where_no_place_stands_out_it_looks_once_more(monkeypatch: Any) -> None:
+    ways, before, real = list[Any](), list[Poses](), slices._through
+
+    def through(way: Any, *given: Any) -> Poses:
+        ways.append(way)
+        if way is slices._FIRST:
+            before.append(real(way, *given))
+        return before[-1]
+
+    monkeypatch.setattr(slices, "_through", through)
+    _, image = cut(brain(), seed=3, elastic_px=0.0, tears=0, missing=0.0)
+    how: dict[str, Any] = {"planes": ["coronal"], "tilt_deg": 0.0}
+    slices.search(sheet_for(image, brain()), brain(), **how, seen_from="anterior")
+    assert ways == [slices._FIRST]
+    ways.clear()
+    values = brain().data
+    even = replace(brain(), data=(values + values.flip(3)) / 2)  # its own mirror image
+    _, image = cut(even, seed=3, elastic_px=0.0, tears=0, missing=0.0)
+    found = slices.search(sheet_for(image, even), even, **how)
+    assert ways == [slices._FIRST, slices._AGAIN]
+    assert {one.plane.seen_from for one in found} == {"anterior", "posterior"}
+
+
 def test_a_pose_is_an_affine_map() -> None:
     frames = torch.from_numpy(frames_about("axial", [(5.0, -8.0)])).float()
     pose = Poses(
