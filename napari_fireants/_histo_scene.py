@@ -180,7 +180,7 @@ class HistoScene(Stack):
             put(layer, visible=True)
             return
         assert self.prepared is not None
-        width = max(self.prepared.shape) / 450
+        width = max(self.prepared.shape) / 320
         self._insert("lines", Vectors(
             data, name="Deformation grid", edge_color=BLUE, edge_width=width, length=1,
             vector_style="line", **self._place("lines"),
