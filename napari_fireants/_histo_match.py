@@ -92,8 +92,10 @@ def find(job: SectionJob, other: Other | None, link: HistoLink) -> Guesses:
     prepared = prepare(job, other, link)
     go_on(link)
     link.progress(Progress(text="Trying every turn, both ways up", fraction=0.3))
+    control = Control()
+    link.attach(control)
     found = sections.search(
-        prepared.sheet, prepared.volume.image, execution=execution_on(job.device)
+        prepared.sheet, prepared.volume.image, execution=execution_on(job.device), control=control
     )
     go_on(link)
     margin = sections.margin_of(found)

@@ -19,7 +19,8 @@ and y down, so that a landmark in pixels times the pixel size is a point of 'poi
 OUT then is a run directory (see 'run --help'; 'points' and 'apply' work with it), with warped.tif
 (MOVING in its colours on the pixels of FIXED), candidates.json (every orientation that was tried,
 scores and margins), candidate-1.png, ... and tissue.png (what was taken as tissue).
-Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved).
+Exit codes: 0 done, 1 failed while running, 2 bad input, 130 interrupted (best state saved once
+the search is over).
 """
 
 SET = """

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fireants_engine.errors import InputError
+from fireants_engine.errors import InputError, StoppedError
 from fireants_engine.geometry import Image
 from fireants_engine.geometry.planes import turn_deg_of
 from fireants_engine.pipeline import Case, Control, Event, Extras, Outcome
@@ -214,11 +214,13 @@ def compared(
     execution: Execution | None = None,
     *,
     coarser: float = 1.0,
+    control: Control | None = None,
 ) -> tuple[Candidate, ...]:
     """The candidates after the coarsest level of the recipe's first stage, best first.
 
     coarser: factor on that level's voxels. Those that have come to the same orientation as a
-    better one are left out. Raises InputError where the images cannot be compared.
+    better one are left out. Raises InputError where the images cannot be compared, StoppedError
+    where `control` ends it.
     """
     data = recipe.to_dict()
     (stage, *_) = data["stages"]
@@ -228,7 +230,9 @@ def compared(
     stage["pyramid"]["levels"] = [{**level, "shrink": level["shrink"] * coarser}]
     short = Recipe.from_dict({**data, "stages": [stage]}, "sections")
     cases = [Case(fixed, moving, Extras(), one.affine) for one in candidates]
-    results = register_batch(cases, short, execution=execution)
+    results = register_batch(cases, short, execution=execution, control=control)
+    if control is not None and control.stopped:
+        raise StoppedError("Stopped during the search; there was nothing to save yet.")
     found = []
     for one, result in zip(candidates, results, strict=True):
         (_, after), *_ = result.output.stages
@@ -293,7 +297,7 @@ def match(
     up; auto: both are tried and the better one is taken, its margin said. start: fixed mm ->
     moving mm, in place of a search. The map is in mm of the sections, so that it applies to them
     at full resolution; where a pixel size is not known 1 pixel is 1 unit.
-    Raises InputError before any registration.
+    Raises InputError before any registration, StoppedError where `control` ends the search.
     """
     if flip not in ("auto", "yes", "no"):
         raise InputError(f"flip {flip!r}: choose auto, yes or no.")
@@ -303,7 +307,9 @@ def match(
     scale, notes = common_scale(fixed, moving)
     near = scaled(moving.image, scale)
     if start is None:
-        found = search(fixed, moving, flip=flip, recipe=recipe, execution=execution)
+        found = search(
+            fixed, moving, flip=flip, recipe=recipe, execution=execution, control=control
+        )
         notes += _notes(found)
     else:
         distance = contours.distance(fixed.outline, moving.outline, start)
@@ -333,11 +339,13 @@ def search(
     flip: Flip = "auto",
     recipe: Recipe | None = None,
     execution: Execution | None = None,
+    control: Control | None = None,
 ) -> tuple[Candidate, ...]:
     """How the moving section may lie on the fixed one, best first, without any registration.
 
     The fits of the outlines (`starts`), compared as images; where there are many, first at half
-    the resolution. Raises InputError where the images cannot be compared.
+    the resolution. Raises InputError where the images cannot be compared, StoppedError where
+    `control` ends it.
     """
     recipe = recipe or sections_recipe()
     scale, _ = common_scale(fixed, moving)
@@ -345,7 +353,9 @@ def search(
     found = starts(fixed, moving, flip)
     ranked = tuple(replace(one, affine=zoom(scale, one.affine)) for one in found)
     for coarser in (2.0, 1.0) if len(ranked) > _TRIED else (1.0,):
-        ranked = compared(fixed.image, near, ranked, recipe, execution, coarser=coarser)[:_TRIED]
+        ranked = compared(
+            fixed.image, near, ranked, recipe, execution, coarser=coarser, control=control
+        )[:_TRIED]
     return tuple(replace(one, affine=zoom(1 / scale, one.affine)) for one in ranked)
 
 

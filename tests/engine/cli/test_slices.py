@@ -72,9 +72,9 @@ def test_ctrl_c_ends_the_search(
     _, (slide, volume, _) = given
     coarse = slices.Search.coarse
 
-    def interrupted(*given: Any) -> Any:
+    def interrupted(*given: Any, **how: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        return coarse(*given)
+        return coarse(*given, **how)
 
     monkeypatch.setattr(slices.Search, "coarse", interrupted)
     monkeypatch.setattr(slices.Search, "refined", lambda *_: pytest.fail("it went on"))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from fireants_engine.errors import InputError
+from fireants_engine.errors import InputError, StoppedError
 from fireants_engine.geometry import Grid, Image
 from fireants_engine.io.images import save_image
+from fireants_engine.pipeline import Control
 from fireants_engine.recipe import Recipe
 from fireants_engine.transforms import Affine
 from fireants_engine.workflows import sections as w
@@ -52,6 +53,13 @@ def quick() -> Recipe:
 def gap(found: w.Match, true: Affine) -> float:
     """Median error in fixed pixels, in those of the moving section."""
     return float(np.median(np.linalg.norm(found.result.transform(POINTS) - true(POINTS), axis=1)))
+
+
+def test_a_search_ends_when_it_is_told(quick: Recipe) -> None:
+    control = Control()
+    control.stop()
+    with pytest.raises(StoppedError, match="during the search"):
+        w.match(section(), section(TURN, colour=BROWN), recipe=quick, control=control)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
