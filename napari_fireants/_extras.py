@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_fireants._layers import like
+from napari_fireants._layers import data_of, like
 from napari_fireants._preview import robust_limits
 from napari_fireants._seen import BEFORE, Arrows, Key, Picture
 
@@ -181,7 +181,7 @@ def limits_of(layer: Layer) -> tuple[float, float]:
 
 def shape_of(layer: Layer) -> tuple[int, ...]:
     """Of its samples at full resolution, without channels."""
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    data = data_of(layer)
     return tuple(data.shape[: layer.ndim])
 
 

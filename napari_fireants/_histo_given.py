@@ -11,7 +11,7 @@ import numpy as np
 from fireants_engine.errors import InputError
 from napari_fireants._histo_link import Guess, Guesses, Refined, SectionJob
 from napari_fireants._histo_pose import Pose
-from napari_fireants._layers import Snapshot, file_of
+from napari_fireants._layers import Snapshot, data_of, file_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -147,7 +147,7 @@ def section_at(layer: Layer, index: int | None) -> Snapshot:
         index = min(index or 0, data.shape[0] - 1)
         data, name = data[index], f"{layer.name} [{index}]"
     rgb = bool(getattr(layer, "rgb", False))
-    whole = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    whole = data_of(layer)
     size = whole.shape[layer.ndim - 1], whole.shape[layer.ndim - 2]
     ones, origin = (1.0, 1.0), (0.0, 0.0)
     path = file_of(layer) if layer.ndim == 2 else None

@@ -111,6 +111,11 @@ def picture_of(section: Image, flat: Grid) -> np.ndarray:
     data = shrink_image(small.data[None].float(), flat)[0] if small.grid.size != flat.size else (
         small.data.float()
     )  # fmt: skip
+    return as_shown(data, section)
+
+
+def as_shown(data: torch.Tensor, section: Image) -> np.ndarray:
+    """Values (C, Y, X) of a section as (Y, X, 3) or (Y, X) bytes."""
     array = np.moveaxis(data.numpy(), 0, -1)
     if array.shape[-1] == 3 and section.data.dtype == torch.uint8:
         return np.clip(np.rint(array), 0, 255).astype(np.uint8)

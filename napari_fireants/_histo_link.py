@@ -65,6 +65,10 @@ class Volume:
         outside = self.limits[0]
         return map_coordinates(self.data, index, order=1, cval=outside, prefilter=False)
 
+    def blank(self, shape: tuple[int, int]) -> np.ndarray:
+        """A picture of nothing."""
+        return np.zeros(shape, np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class Other:
@@ -91,6 +95,10 @@ class Other:
             for part, value in zip(parts, self.empty, strict=True)
         ]
         return found[0] if self.data.ndim == 2 else np.stack(found, -1)
+
+    def blank(self, shape: tuple[int, int]) -> np.ndarray:
+        """A picture of the empty slide."""
+        return np.full((*shape, *self.data.shape[2:]), self.empty, np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +144,7 @@ class Prepared:
     @property
     def blank(self) -> np.ndarray:
         """What `cut` gives before there is a pose."""
-        if isinstance(self.volume, Volume):
-            return np.zeros(self.shape, np.float32)
-        shape = (*self.shape, *self.volume.data.shape[2:])
-        return np.full(shape, self.volume.empty, np.uint8)
+        return self.volume.blank(self.shape)
 
     @property
     def places_mm(self) -> np.ndarray:

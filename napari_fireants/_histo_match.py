@@ -18,10 +18,10 @@ from fireants_engine.workflows.tissue import at_most, background_of
 from napari_fireants._histo_job import (
     SHOWN,
     alone,
+    as_shown,
     bent,
     card,
     go_on,
-    picture_of,
     regions_of,
     section_image,
     teller,
@@ -37,7 +37,7 @@ from napari_fireants._histo_link import (
     Refined,
     SectionJob,
 )
-from napari_fireants._histo_pose import FlatPose, Pose, flat_pose
+from napari_fireants._histo_pose import FLAT, FlatPose, Pose, flat_pose, lifted
 from napari_fireants._job import execution_on
 from napari_fireants._layers import Snapshot
 from napari_fireants._session import Progress
@@ -47,10 +47,9 @@ from napari_fireants._session import Progress
 def read_other(job: SectionJob) -> Other:
     image = section_image(job.volume, job.other_mm)
     small = at_most(image, SHOWN_PX)
-    data = picture_of(image, small.grid)
+    data = as_shown(small.data, image)
     shown = Image.from_numpy(data, small.grid, channels=data.ndim == 3)
-    to_index = np.eye(4)
-    to_index[np.ix_([0, 1, 3], [0, 1, 3])] = small.grid.matrix("mm", "index")
+    to_index = lifted(small.grid.matrix("mm", "index"))
     return Other(sections.section_of(image), data, to_index, background_of(shown)[0])
 
 
@@ -61,11 +60,12 @@ def prepare(job: SectionJob, other: Other | None, link: HistoLink) -> Prepared:
     go_on(link)
     link.progress(Progress(text="Finding the tissue"))
     sheet = sections.section_of(image, component=job.piece or None)
-    grid = at_most(image, SHOWN_PX).grid
+    small = at_most(image, SHOWN_PX)
+    grid = small.grid
     return Prepared(
         sheet=sheet,
         volume=other,
-        picture=picture_of(image, grid),
+        picture=as_shown(small.data, image),
         tissue=shrink_image(sheet.tissue.mask[None, None].float(), grid)[0, 0].numpy() > 0.5,
         step=1,
         corner_mm=np.array(grid.origin_mm),
@@ -126,7 +126,7 @@ def refine(
             link.picture.put(prepared.through(event.points_mm / scale))
 
     match = sections.match(
-        sheet, other.image, start=Affine(pose.matrix[np.ix_([0, 1, 3], [0, 1, 3])]),
+        sheet, other.image, start=Affine(pose.matrix[FLAT]),
         execution=execution_on(job.device), control=control,
         on_event=teller(link, "Affine map", preview),
     )  # fmt: skip

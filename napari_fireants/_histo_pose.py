@@ -18,6 +18,8 @@ from napari_fireants._nudge import about, mirror, scale, shift, turn
 
 WAYS = ("left to right", "front to back", "down to up")
 """Of the axes of LPS, for people."""
+FLAT = np.ix_([0, 1, 3], [0, 1, 3])
+"""The part of a homogeneous matrix (4, 4) that is one of two dimensions."""
 STEEPEST = 60.0
 """Degrees of a tilt that can be typed."""
 
@@ -184,9 +186,14 @@ class FlatPose(Pose):
 
 def flat_pose(affine: np.ndarray, middle_mm: np.ndarray) -> FlatPose:
     """Of a homogeneous matrix (3, 3), section mm -> mm of the other one."""
-    matrix = np.eye(4)
-    matrix[:2, :2], matrix[:2, 3] = affine[:2, :2], affine[:2, 2]
-    return FlatPose(matrix, middle_mm)
+    return FlatPose(lifted(affine), middle_mm)
+
+
+def lifted(flat: np.ndarray) -> np.ndarray:
+    """A homogeneous matrix (3, 3) of two dimensions as (4, 4), z as it was."""
+    out = np.eye(4)
+    out[FLAT] = flat
+    return out
 
 
 def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:

@@ -139,6 +139,11 @@ def opened_from(layer: Layer) -> str | None:
     return opened or file_of(layer)
 
 
+def data_of(layer: Layer) -> Any:
+    """What the layer shows, the finest level of several; lazy data stay lazy."""
+    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+
+
 def snapshot(layer: Layer) -> Snapshot:
     """`layer` as it is now, quickly (no data are read).
 
@@ -166,7 +171,7 @@ def _snapshot(layer: Layer, first: int) -> Snapshot:
             f"{layer.name} is sheared: its axes are not at right angles; resample it onto a "
             "rectangular grid first."
         )
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    data = data_of(layer)
     shape = tuple(data.shape[first : layer.ndim])
     return Snapshot(
         name=layer.name,
@@ -249,7 +254,7 @@ def plane_shown(viewer: ViewerModel, layer: Layer) -> tuple[int, int] | None:
         return None
     axis = hidden[0]
     at_zero, per_unit = along(viewer, layer, axis)
-    data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    data = data_of(layer)
     index = round(at_zero + dims.point[axis + first] * per_unit)
     return axis, min(max(index, 0), data.shape[axis] - 1)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_fireants._layers import index_to_mm, mm_to_world
+from napari_fireants._layers import data_of, index_to_mm, mm_to_world
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -100,7 +100,7 @@ class Hand:
     @property
     def centre_mm(self) -> np.ndarray:
         """The middle of the layer as it stands, LPS mm."""
-        data = self.layer.data[0] if getattr(self.layer, "multiscale", False) else self.layer.data
+        data = data_of(self.layer)
         middle = (np.array(data.shape[: self.layer.ndim][::-1]) - 1) / 2
         return (index_to_mm(self.layer) @ np.append(middle, 1.0))[:-1]
 

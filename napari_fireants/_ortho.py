@@ -13,6 +13,7 @@ from psygnal import Signal
 
 from napari_fireants._extras import shape_of
 from napari_fireants._latest import Latest
+from napari_fireants._layers import data_of
 from napari_fireants._looking import Looking
 from napari_fireants._preview import Wanted, grey, to_bytes
 
@@ -174,7 +175,7 @@ class Ortho:
 
         point = apply_matrix(self._grid.matrix("voxel", "mm"), np.array([self.cursor], float))[0]
         layer = self.scene.fixed
-        data = layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+        data = data_of(layer)
         found = Here(tuple(float(x) for x in point))
         if shape_of(layer) == self.shape:  # nobody has put other data into the layer
             found = replace(found, fixed=float(np.mean(np.asarray(data[self.cursor], float))))

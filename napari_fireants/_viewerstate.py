@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_fireants._layers import file_of, like
+from napari_fireants._layers import data_of, file_of, like
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -43,11 +43,6 @@ def kind_of(layer: Layer) -> str:
 def known(layer: Layer) -> bool:
     """It can be described."""
     return kind_of(layer) in LOOKS
-
-
-def data_of(layer: Layer) -> Any:
-    """What the layer shows, the finest level of several; lazy data stay lazy."""
-    return layer.data[0] if getattr(layer, "multiscale", False) else layer.data
 
 
 # ------------------------------------------------------------------ to plain values
